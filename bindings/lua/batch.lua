@@ -1,0 +1,77 @@
+-- batch.lua — the methods of a batch that wait or call back; the others are in batch.c.
+
+local native, lib = ...
+local events, waiting = lib.events, lib.waiting
+local batch = {}
+lib.batch = batch
+
+local Batch = native.batch_methods
+
+local function tell_complete(state, self, callbacks)
+  return events.call_all(state, callbacks, native.batch_receipts(self))
+end
+
+local kind = {
+  progress = native.batch_progress,
+  settled = native.batch_settled,
+  finish = function(state, watch)
+    return watch.on_complete and tell_complete(state, watch.subject, watch.on_complete) or 0
+  end,
+  late = {
+    on_complete = tell_complete,
+    on_progress = function(state, self, callbacks)
+      return events.call_all(state, callbacks, native.batch_progress(self))
+    end,
+  },
+}
+
+batch.kind = kind
+
+local function state_of(self)
+  return native.batch_state(self) or events.misuse(self, "a batch")
+end
+
+for name in pairs(kind.late) do
+  Batch[name] = function(self, callback)
+    local state = state_of(self)
+    events.check_callback(callback, name, 2)
+    events.add(state, self, kind, name, callback)
+    return self
+  end
+end
+
+function Batch:wait(seconds)
+  local state = state_of(self)
+  events.check_seconds(seconds, 2)
+  local watch = state.watches[self]
+  if not watch and not native.batch_settled(self) and seconds ~= 0 then
+    watch = events.watch(state, self, kind)
+  end
+  if watch then
+    waiting.await(state, watch.waiters, false, seconds, events.finished, state, watch)
+  end
+  if native.batch_settled(self) then return native.batch_receipts(self) end
+  local settled, total = native.batch_progress(self)
+  return nil, ("%d of %d messages have not settled"):format(total - settled, total), "timeout"
+end
+
+-- An iterator of index, receipt in the order in which the messages settle. It waits for each, and
+-- ends after the last; each iterator sees all.
+function Batch:results()
+  local state = state_of(self)
+  local nth, total = 0, #self
+  return function()
+    nth = nth + 1
+    if nth > total then -- the callbacks have run when the loop ends
+      local watch = state.watches[self]
+      if watch then
+        waiting.await_in_iterator(state, watch.waiters, false, events.finished, state, watch)
+      end
+      return nil
+    end
+    local index, receipt = native.batch_next(self, nth)
+    if index then return index, receipt end
+    local watch = events.watch(state, self, kind)
+    return waiting.await_in_iterator(state, watch.waiters, true, native.batch_next, self, nth)
+  end
+end

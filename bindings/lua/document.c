@@ -1,0 +1,340 @@
+/* document.c — Lua values to documents and back.
+ *
+ * A table whose keys are 1 to n is a list, one whose keys are strings is a map, anything between is
+ * an error that names the place. Tables are read raw: a metatable plays no part, and no Lua code
+ * runs here. Strings travel as they are; whether they must be UTF-8 is the core's to say.
+ *
+ * Reading is on the path of every message: it walks each table twice (to count, to write), writes
+ * into the hub's own writer and allocates nothing a value; the path is built only for an error,
+ * from a chain of places on the C stack. Nothing in it can start a collection, so no finalizer can
+ * come in between and use the same writer. Pushing goes through a slot, a userdata that drops the
+ * document even when Lua runs out of memory half-way.
+ */
+#include "bindings/lua/document.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SLOT "notifyhub.document"
+
+/* A value in a document has at most NH_DOC_DEPTH_MAX levels, itself included. */
+enum { CONTAINERS_MOST = NH_DOC_DEPTH_MAX - 1, SLOTS_A_LEVEL = 4, PATH_LONGEST = 256 };
+
+/* ---------------------------------------------------------------- reading */
+
+/* Where a value stands: under a name, or at a position in a list. */
+typedef struct place {
+    const struct place *above;
+    const char *name; /* borrowed from a key on the Lua stack; NULL in a list */
+    size_t position;
+    int depth;
+} place;
+
+typedef struct reader {
+    lua_State *L;
+    nh_writer *writer;
+    nh_error *error;
+} reader;
+
+static bool is_identifier(const char *name) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    size_t length = strspn(name, letters);
+    return length > 0 && length <= 64 && !name[length] && !(name[0] >= '0' && name[0] <= '9');
+}
+
+/* Appends a place's path; a name that is no identifier is quoted, and what of it is not printable
+ * ASCII becomes '?'. */
+static void append_path(const place *at, char *path, size_t size) {
+    if (at->above)
+        append_path(at->above, path, size);
+    size_t used = strlen(path);
+    char *end = path + used;
+    size_t room = size - used;
+    if (!at->above) {
+        snprintf(end, room, "%s", at->name);
+    } else if (!at->name) {
+        snprintf(end, room, "[%zu]", at->position);
+    } else if (is_identifier(at->name)) {
+        snprintf(end, room, ".%s", at->name);
+    } else {
+        snprintf(end, room, "[\"%.40s\"]", at->name);
+        for (; *end; end++)
+            if (*end < 0x20 || *end > 0x7E)
+                *end = '?';
+    }
+}
+
+static bool refuse(const reader *r, const place *at, const char *complaint) {
+    char path[PATH_LONGEST] = "";
+    append_path(at, path, sizeof path);
+    r->error->code = NH_E_INVALID;
+    snprintf(r->error->message, sizeof r->error->message, "%s: %s", path, complaint);
+    return false;
+}
+
+/* What the keys of a table make of it. */
+typedef struct shape {
+    size_t count;
+    bool list;
+} shape;
+
+/* Counts the table on top. Keys are looked at by their type only: lua_tolstring would turn a number
+ * into a string under lua_next's feet. */
+static bool measure(const reader *r, const place *at, shape *out) {
+    lua_State *L = r->L;
+    size_t names = 0, positions = 0;
+    int64_t last = 0, position;
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        lua_pop(L, 1);
+        switch (lua_type(L, -1)) {
+        case LUA_TSTRING:
+            names++;
+            break;
+        case LUA_TNUMBER:
+            if (!nhl_integer(L, -1, &position) || position < 1)
+                return refuse(r, at, "a number that is not 1, 2, 3 … cannot be a key");
+            if (position > last)
+                last = position;
+            positions++;
+            break;
+        default:
+            return refuse(r, at, "keys must be strings, or 1 to n");
+        }
+    }
+    if (names > 0 && positions > 0)
+        return refuse(r, at, "a table cannot have both names and positions as keys");
+    if ((uint64_t)last != positions)
+        return refuse(r, at, "a list cannot have holes");
+    out->count = names + positions;
+    out->list = positions > 0;
+    if (out->count == 0 && lua_getmetatable(L, -1)) {
+        luaL_getmetatable(L, NHL_ARRAY);
+        out->list = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+    }
+    return true;
+}
+
+static bool read_value(const reader *r, const place *at);
+
+/* The table on top. [-0, +0] when it succeeds; a failure leaves the stack to the caller. */
+static bool read_table(const reader *r, const place *at) {
+    lua_State *L = r->L;
+    shape found = {0};
+    if (at->depth == CONTAINERS_MOST)
+        return refuse(r, at, "nested too deep (or a table that holds itself)");
+    if (!measure(r, at, &found))
+        return false;
+    place inside = {.above = at, .depth = at->depth + 1};
+    if (found.list) {
+        nh_writer_array(r->writer, found.count);
+        for (size_t i = 1; i <= found.count; i++) {
+            lua_rawgeti(L, -1, (int)i);
+            inside.position = i;
+            if (!read_value(r, &inside))
+                return false;
+            lua_pop(L, 1);
+        }
+        return true;
+    }
+    nh_writer_map(r->writer, found.count);
+    lua_pushnil(L);
+    while (lua_next(L, -2)) {
+        size_t length;
+        inside.name = lua_tolstring(L, -2, &length);
+        nh_writer_string(r->writer, inside.name, length);
+        if (!read_value(r, &inside))
+            return false;
+        lua_pop(L, 1);
+    }
+    return true;
+}
+
+static bool read_number(const reader *r, const place *at) {
+    int64_t integer;
+    if (nhl_integer(r->L, -1, &integer)) {
+        nh_writer_int(r->writer, integer);
+        return true;
+    }
+    double real = lua_tonumber(r->L, -1);
+    if (!isfinite(real))
+        return refuse(r, at, "a number must be finite");
+    nh_writer_real(r->writer, real);
+    return true;
+}
+
+/* The value on top. */
+static bool read_value(const reader *r, const place *at) {
+    lua_State *L = r->L;
+    size_t length;
+    const char *text;
+    switch (lua_type(L, -1)) {
+    case LUA_TNIL:
+        nh_writer_nil(r->writer);
+        return true;
+    case LUA_TBOOLEAN:
+        nh_writer_bool(r->writer, lua_toboolean(L, -1));
+        return true;
+    case LUA_TNUMBER:
+        return read_number(r, at);
+    case LUA_TSTRING:
+        text = lua_tolstring(L, -1, &length);
+        nh_writer_string(r->writer, text, length);
+        return true;
+    case LUA_TTABLE:
+        return read_table(r, at);
+    case LUA_TUSERDATA:
+        text = nhl_test_userdata(L, -1, NHL_SECRET);
+        if (!text)
+            return refuse(r, at, "userdata cannot be sent");
+        nh_writer_secret(r->writer, text, nhl_raw_length(L, -1));
+        return true;
+    case LUA_TLIGHTUSERDATA:
+        if (lua_touserdata(L, -1))
+            return refuse(r, at, "light userdata cannot be sent");
+        nh_writer_nil(r->writer);
+        return true;
+    case LUA_TFUNCTION:
+        return refuse(r, at, "functions cannot be sent");
+    case LUA_TTHREAD:
+        return refuse(r, at, "coroutines cannot be sent");
+    default:
+        return refuse(r, at, "a value of this type cannot be sent");
+    }
+}
+
+nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *writer,
+                          nh_error *error) {
+    reader r = {.L = L, .writer = writer, .error = error};
+    place root = {.name = name};
+    int top = lua_gettop(L);
+    luaL_checkstack(L, SLOTS_A_LEVEL * (NH_DOC_DEPTH_MAX + 1), "too many nested calls");
+    lua_pushvalue(L, index);
+    bool whole = read_value(&r, &root);
+    lua_settop(L, top);
+    nh_doc *doc = nh_writer_finish(writer, whole ? error : NULL);
+    if (!whole) {
+        nh_doc_unref(doc);
+        return NULL;
+    }
+    return doc;
+}
+
+/* ---------------------------------------------------------------- pushing */
+
+/* [-0, +1] */
+static void push_value(lua_State *L, const nh_value *value) {
+    size_t length, count = nh_value_count(value);
+    const char *bytes;
+    switch (nh_value_kind(value)) {
+    case NH_NIL: /* keeps its place in a list, as JSON's null does */
+        lua_pushlightuserdata(L, NULL);
+        return;
+    case NH_BOOL:
+        lua_pushboolean(L, nh_value_bool(value));
+        return;
+    case NH_INT:
+        nhl_push_integer(L, nh_value_int(value, INT64_MAX));
+        return;
+    case NH_REAL:
+        lua_pushnumber(L, nh_value_real(value, 0));
+        return;
+    case NH_STRING:
+    case NH_BINARY:
+        bytes = nh_value_bytes(value, &length);
+        lua_pushlstring(L, bytes, length);
+        return;
+    case NH_SECRET: /* its text stays in the core; a Lua program learns that there is one */
+        lua_pushliteral(L, "<secret>");
+        return;
+    case NH_ARRAY:
+        lua_createtable(L, (int)count, 0);
+        for (size_t i = 0; i < count; i++) {
+            push_value(L, nh_value_at(value, i));
+            lua_rawseti(L, -2, (int)i + 1);
+        }
+        if (count == 0) { /* so that it is a list again when it is sent */
+            luaL_getmetatable(L, NHL_ARRAY);
+            lua_setmetatable(L, -2);
+        }
+        return;
+    case NH_MAP:
+        lua_createtable(L, 0, (int)count);
+        for (size_t i = 0; i < count; i++) {
+            push_value(L, nh_value_key(value, i));
+            push_value(L, nh_value_at(value, i));
+            lua_rawset(L, -3);
+        }
+        return;
+    }
+}
+
+nh_doc **nhl_document_slot(lua_State *L) {
+    nh_doc **slot = nhl_new_userdata(L, sizeof *slot);
+    *slot = NULL;
+    luaL_getmetatable(L, SLOT);
+    lua_setmetatable(L, -2);
+    return slot;
+}
+
+void nhl_document_push(lua_State *L) {
+    nh_doc **slot = lua_touserdata(L, -1);
+    luaL_checkstack(L, SLOTS_A_LEVEL * (NH_DOC_DEPTH_MAX + 1), "too many nested calls");
+    if (*slot)
+        push_value(L, nh_doc_root(*slot));
+    else
+        lua_pushnil(L);
+    nh_doc_unref(*slot);
+    *slot = NULL;
+    lua_remove(L, -2);
+}
+
+static int slot_gc(lua_State *L) {
+    nh_doc **slot = lua_touserdata(L, 1);
+    nh_doc_unref(*slot);
+    *slot = NULL;
+    return 0;
+}
+
+/* ----------------------------------------------------------- marked values */
+
+int nhl_array(lua_State *L) {
+    if (lua_isnoneornil(L, 1)) {
+        lua_settop(L, 0);
+        lua_newtable(L);
+    }
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    luaL_getmetatable(L, NHL_ARRAY);
+    lua_setmetatable(L, 1);
+    return 1;
+}
+
+int nhl_secret(lua_State *L) {
+    size_t length;
+    luaL_checktype(L, 1, LUA_TSTRING);
+    const char *text = lua_tolstring(L, 1, &length);
+    memcpy(nhl_new_userdata(L, length), text, length);
+    luaL_getmetatable(L, NHL_SECRET);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+static int secret_text(lua_State *L) {
+    lua_pushliteral(L, "<secret>");
+    return 1;
+}
+
+void nhl_document_setup(lua_State *L) {
+    luaL_newmetatable(L, SLOT);
+    lua_pushcfunction(L, slot_gc);
+    lua_setfield(L, -2, "__gc");
+    luaL_newmetatable(L, NHL_SECRET);
+    lua_pushcfunction(L, secret_text);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushliteral(L, "<secret>");
+    lua_setfield(L, -2, "__metatable");
+    luaL_newmetatable(L, NHL_ARRAY);
+    lua_pop(L, 3);
+}

@@ -1,0 +1,31 @@
+/* document.h — Lua values to documents and back. */
+#ifndef NHL_DOCUMENT_H
+#define NHL_DOCUMENT_H
+
+#include "bindings/lua/compat.h"
+#include "runtime/notifyhub.h"
+
+#define NHL_ARRAY  "notifyhub.array"  /* metatable of a table that is a list even when empty */
+#define NHL_SECRET "notifyhub.secret" /* metatable of a userdata that holds a secret string */
+
+/* Makes the metatables. [-0, +0] */
+void nhl_document_setup(lua_State *L);
+
+/* notifyhub.array and notifyhub.secret, as lua_CFunctions. */
+int nhl_array(lua_State *L);
+int nhl_secret(lua_State *L);
+
+/* The value at the absolute `index` as a document, owned by the caller. `name` opens the path that
+ * an error tells. The writer is emptied first, so one that an error left half full is welcome.
+ * Errors: NH_E_INVALID with the path, NH_E_TOO_LARGE, NH_E_INTERNAL. [-0, +0] */
+nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *writer,
+                          nh_error *error);
+
+/* Pushes an empty slot for a document that the caller then puts into it: first the slot, so that
+ * no document is lost when Lua has no memory for it. [-0, +1] */
+nh_doc **nhl_document_slot(lua_State *L);
+/* Replaces the slot on top by its document's root as a Lua value (nil for an empty slot) and drops
+ * the document. [-1, +1] */
+void nhl_document_push(lua_State *L);
+
+#endif

@@ -1,0 +1,280 @@
+/* hub.c — the hub as a userdata: opening, sending, its inbox, closing.
+ *
+ * Everything here runs in the thread that runs the Lua state, and never keeps that state's address:
+ * callbacks are Lua's affair (events.lua) and run with whatever calls poll, wait or run. A userdata
+ * is made before the core's object that it is to hold, so that an error from Lua leaks nothing; no
+ * Lua call is made while something of the core's is held in a C variable alone.
+ */
+#include "bindings/lua/document.h"
+#include "bindings/lua/object.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* How long a hub that is collected, or closed without a limit, lets its messages end. */
+#define CLOSE_SECONDS 10.0
+
+/* What a small message costs in the core, about, and how many are told to the collector together.
+ */
+enum { MESSAGE_BYTES = 1024, TOLD_AT_ONCE = 64 };
+
+static nhl_hub *test_hub(lua_State *L, int index) {
+    return nhl_test_userdata(L, index, NHL_HUB);
+}
+
+nhl_hub *nhl_check_hub(lua_State *L, int index) {
+    nhl_hub *self = luaL_checkudata(L, index, NHL_HUB);
+    if (!self->hub)
+        luaL_error(L, "this hub has been collected");
+    return self;
+}
+
+int nhl_push_error(lua_State *L, const nh_error *error) {
+    lua_pushnil(L);
+    lua_pushstring(L, error->message);
+    lua_pushstring(L, nh_err_name(error->code));
+    return 3;
+}
+
+static int out_of_memory(lua_State *L) {
+    return luaL_error(L, "not enough memory");
+}
+
+/* ---------------------------------------------------------------- opening */
+
+/* native.open(state, config): config is a table or a path. Returns a hub, or nil, message, code. */
+static int hub_open(lua_State *L) {
+    nh_error error;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    nhl_hub *self = nhl_new_userdata(L, sizeof *self);
+    int place = lua_gettop(L);
+    memset(self, 0, sizeof *self);
+    luaL_getmetatable(L, NHL_HUB);
+    lua_setmetatable(L, place);
+    lua_pushvalue(L, 1);
+    nhl_set_owner(L, place);
+
+    self->writer = nh_writer_create();
+    self->inbox = nh_inbox_create();
+    if (!self->writer || !self->inbox)
+        return out_of_memory(L);
+    nh_doc **config = nhl_document_slot(L);
+    if (lua_type(L, 2) == LUA_TSTRING)
+        *config = nh_config_load(lua_tostring(L, 2), &error);
+    else
+        *config = nhl_document_read(L, 2, "config", self->writer, &error);
+    if (!*config) {
+        if (error.code == NH_E_INVALID)
+            error.code = NH_E_CONFIG;
+        return nhl_push_error(L, &error);
+    }
+    self->hub = nh_hub_open(*config, &error);
+    nh_doc_unref(*config);
+    *config = NULL;
+    if (!self->hub)
+        return nhl_push_error(L, &error);
+    lua_pushvalue(L, place);
+    return 1;
+}
+
+/* ---------------------------------------------------------------- sending */
+
+/* To Lua a handle is some bytes; in the core it keeps a message and a receipt. The collector is
+ * told now and then, or handles that nobody holds would pile up. */
+static void note_messages(lua_State *L, nhl_hub *self, size_t count) {
+    self->unseen += count;
+    if (self->unseen < TOLD_AT_ONCE)
+        return;
+    int kilobytes = (int)(self->unseen * MESSAGE_BYTES / 1024);
+    self->unseen = 0;
+    nhl_collect_for(L, kilobytes);
+}
+
+/* native.send(hub, message) → a handle, or nil, message, code. */
+static int hub_send(lua_State *L) {
+    nh_error error;
+    nhl_hub *self = nhl_check_hub(L, 1);
+    note_messages(L, self, 1);
+    nhl_handle *made = nhl_handle_new(L, 1);
+    nh_doc *message = nhl_document_read(L, 2, "message", self->writer, &error);
+    if (!message)
+        return nhl_push_error(L, &error);
+    made->handle = nh_hub_send_async(self->hub, message, &error);
+    nh_doc_unref(message);
+    return made->handle ? 1 : nhl_push_error(L, &error);
+}
+
+/* The documents of a batch while it is being made. */
+#define MESSAGES "notifyhub.messages"
+
+typedef struct messages {
+    size_t count;
+    nh_doc *docs[];
+} messages;
+
+static int messages_gc(lua_State *L) {
+    messages *list = lua_touserdata(L, 1);
+    while (list->count > 0)
+        nh_doc_unref(list->docs[--list->count]);
+    return 0;
+}
+
+/* native.send_batch(hub, messages) → a batch, or nil, message, code. */
+static int hub_send_batch(lua_State *L) {
+    nh_error error;
+    nhl_hub *self = nhl_check_hub(L, 1);
+    size_t count = nhl_raw_length(L, 2);
+    if (count > NH_BATCH_MAX) {
+        error.code = NH_E_TOO_LARGE;
+        snprintf(error.message, sizeof error.message, "messages: %zu are more than %d", count,
+                 NH_BATCH_MAX);
+        return nhl_push_error(L, &error);
+    }
+    note_messages(L, self, count);
+    nhl_batch *made = nhl_batch_new(L, 1);
+    messages *list = nhl_new_userdata(L, sizeof *list + count * sizeof list->docs[0]);
+    list->count = 0;
+    luaL_getmetatable(L, MESSAGES);
+    lua_setmetatable(L, -2);
+
+    while (list->count < count) {
+        char name[64];
+        snprintf(name, sizeof name, "messages[%zu]", list->count + 1);
+        lua_rawgeti(L, 2, (int)list->count + 1);
+        nh_doc *doc = nhl_document_read(L, lua_gettop(L), name, self->writer, &error);
+        if (!doc)
+            return nhl_push_error(L, &error);
+        list->docs[list->count++] = doc;
+        lua_pop(L, 1);
+    }
+    made->batch =
+        nh_hub_send_batch(self->hub, (const nh_doc *const *)list->docs, list->count, &error);
+    while (list->count > 0)
+        nh_doc_unref(list->docs[--list->count]);
+    if (!made->batch)
+        return nhl_push_error(L, &error);
+    lua_pop(L, 1);
+    return 1;
+}
+
+/* ------------------------------------------------------------------ inbox */
+
+/* native.watch(hub, subject, tag): what happens to a handle or batch comes to the hub's inbox. */
+static int hub_watch(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    uint64_t tag = (uint64_t)lua_tonumber(L, 3);
+    nh_err failed = nhl_test_userdata(L, 2, NHL_HANDLE)
+                        ? nh_inbox_watch_handle(self->inbox, nhl_check_handle(L, 2), tag)
+                        : nh_inbox_watch_batch(self->inbox, nhl_check_batch(L, 2), tag);
+    return failed ? out_of_memory(L) : 0;
+}
+
+/* native.next_event(hub, seconds) → tag, progress, retry, complete; nothing when none came. */
+static int hub_next_event(lua_State *L) {
+    nh_event event;
+    nhl_hub *self = nhl_check_hub(L, 1);
+    if (nh_inbox_next(self->inbox, lua_tonumber(L, 2), &event) != NH_OK)
+        return 0;
+    lua_pushnumber(L, (lua_Number)event.tag);
+    lua_pushboolean(L, event.kinds & NH_EVENT_PROGRESS);
+    lua_pushboolean(L, event.kinds & NH_EVENT_RETRY);
+    lua_pushboolean(L, event.kinds & NH_EVENT_COMPLETE);
+    return 4;
+}
+
+/* ---------------------------------------------------------------- methods */
+
+static int hub_fd(lua_State *L) {
+    nh_error error = {.code = NH_E_INTERNAL, .message = "no descriptor is left"};
+    int fd = nh_inbox_fd(nhl_check_hub(L, 1)->inbox);
+    if (fd < 0)
+        return nhl_push_error(L, &error);
+    lua_pushinteger(L, fd);
+    return 1;
+}
+
+static int hub_stats(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    nh_doc **stats = nhl_document_slot(L);
+    *stats = nh_hub_stats(self->hub);
+    if (!*stats)
+        return out_of_memory(L);
+    nhl_document_push(L);
+    return 1;
+}
+
+static int hub_platforms(lua_State *L) {
+    nh_error error;
+    nhl_hub *self = nhl_check_hub(L, 1);
+    nh_doc **platforms = nhl_document_slot(L);
+    *platforms = nh_hub_platforms(self->hub, &error);
+    if (!*platforms)
+        return nhl_push_error(L, &error);
+    nhl_document_push(L);
+    return 1;
+}
+
+/* native.close(hub, seconds) → how many messages were settled with `closed`. */
+static int hub_close(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    nhl_push_integer(L, (int64_t)nh_hub_close(self->hub, luaL_optnumber(L, 2, CLOSE_SECONDS)));
+    return 1;
+}
+
+/* native.hub_state(value) → the state of a hub, nil for anything else. */
+static int hub_state(lua_State *L) {
+    if (!test_hub(L, 1))
+        return 0;
+    nhl_push_owner(L, 1);
+    return 1;
+}
+
+static int hub_tostring(lua_State *L) {
+    lua_pushfstring(L, NHL_HUB ": %p", luaL_checkudata(L, 1, NHL_HUB));
+    return 1;
+}
+
+/* Closes as close() does, but runs no callback: the state may be half-way gone. The workers are
+ * joined here, before lua_close can unload this module. */
+static int hub_gc(lua_State *L) {
+    nhl_hub *self = luaL_checkudata(L, 1, NHL_HUB);
+    nhl_hub held = *self;
+    memset(self, 0, sizeof *self);
+    if (held.hub)
+        nh_hub_close(held.hub, CLOSE_SECONDS);
+    nh_hub_unref(held.hub);
+    nh_inbox_unref(held.inbox);
+    nh_writer_destroy(held.writer);
+    return 0;
+}
+
+/* native.now() → seconds of a clock that only goes on. */
+static int monotonic(lua_State *L) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+    return 1;
+}
+
+void nhl_hub_setup(lua_State *L) {
+    static const luaL_Reg metamethods[] = {
+        {"__gc", hub_gc}, {"__tostring", hub_tostring}, {NULL, NULL}};
+    static const luaL_Reg direct[] = {
+        {"fd", hub_fd}, {"stats", hub_stats}, {"platforms", hub_platforms}, {NULL, NULL}};
+    static const luaL_Reg natives[] = {{"open", hub_open},
+                                       {"send", hub_send},
+                                       {"send_batch", hub_send_batch},
+                                       {"watch", hub_watch},
+                                       {"next_event", hub_next_event},
+                                       {"close", hub_close},
+                                       {"hub_state", hub_state},
+                                       {"now", monotonic},
+                                       {NULL, NULL}};
+    static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};
+    nhl_type_setup(L, &type);
+    luaL_newmetatable(L, MESSAGES);
+    lua_pushcfunction(L, messages_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+}

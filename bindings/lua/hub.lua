@@ -1,0 +1,153 @@
+-- hub.lua — the methods of a hub, and the module's table.
+
+local native, lib = ...
+local events, waiting, handle, batch = lib.events, lib.waiting, lib.handle, lib.batch
+
+local Hub = native.hub_methods
+
+local function state_of(self)
+  return native.hub_state(self) or events.misuse(self, "a hub")
+end
+
+local function check_table(value, what)
+  if type(value) ~= "table" then error(what .. ": a table expected, got " .. type(value), 3) end
+end
+
+local function check_function(value, what)
+  if type(value) ~= "function" then error(what .. ": a function expected, got " .. type(value), 3) end
+end
+
+-- ------------------------------------------------------------------- sending
+
+function Hub:send_async(message, callbacks)
+  local state = state_of(self)
+  check_table(message, "message")
+  events.check_callbacks(callbacks, handle.kind.late, 2)
+  local sent, problem, code = native.send(self, message)
+  if sent and callbacks then events.attach(state, sent, handle.kind, callbacks) end
+  return sent, problem, code
+end
+
+function Hub:send_batch(messages, callbacks)
+  local state = state_of(self)
+  check_table(messages, "messages")
+  events.check_callbacks(callbacks, batch.kind.late, 2)
+  local sent, problem, code = native.send_batch(self, messages)
+  if sent and callbacks then events.attach(state, sent, batch.kind, callbacks) end
+  return sent, problem, code
+end
+
+function Hub:send(message, seconds)
+  local state = state_of(self)
+  check_table(message, "message")
+  events.check_seconds(seconds, 2)
+  local sent, problem, code = native.send(self, message)
+  if not sent then return nil, problem, code end
+  return handle.wait(state, sent, seconds)
+end
+
+-- ------------------------------------------------------------------- driving
+
+function Hub:poll(seconds)
+  local state = state_of(self)
+  events.check_seconds(seconds, 2)
+  return events.poll(state, seconds or 0)
+end
+
+function Hub:run(fn, ...)
+  local state = state_of(self)
+  check_function(fn, "fn")
+  if state.run then error("hub:run is running already; hub:spawn starts one more task", 2) end
+  return waiting.run(state, fn, ...)
+end
+
+function Hub:spawn(fn, ...)
+  local state = state_of(self)
+  check_function(fn, "fn")
+  if not state.run then error("hub:spawn works inside hub:run only", 2) end
+  return waiting.spawn(state, fn, ...)
+end
+
+function Hub:sleep(seconds)
+  local state = state_of(self)
+  events.check_seconds(seconds, 2)
+  waiting.sleep(state, seconds or 0)
+end
+
+function Hub:on_callback_error(fn)
+  local state = state_of(self)
+  if fn ~= nil then check_function(fn, "fn") end
+  state.on_callback_error = fn
+  return self
+end
+
+local function close(self, seconds)
+  local state = state_of(self)
+  state.closed = true
+  local closed = native.close(self, seconds)
+  events.drain(state)
+  return closed
+end
+
+function Hub:close(seconds)
+  state_of(self)
+  events.check_seconds(seconds, 2)
+  return close(self, seconds)
+end
+
+native["notifyhub.hub"].__close = function(self) close(self) end
+
+-- ------------------------------------------------------------------- looking
+
+-- How much of what was tried must have been delivered.
+local HEALTHY, DEGRADED = 0.95, 0.5
+local FULL = 0.9 -- of the queue
+
+-- What the figures since the hub was opened say. Nothing tried yet is `unknown`, not healthy; a
+-- message that its sender cancelled says nothing about health.
+function Hub:health()
+  local state = state_of(self)
+  local figures = self:stats()
+  local queue = figures.queue
+  local queued = queue.low + queue.normal + queue.high + queue.urgent
+  local tried = figures.delivered + figures.partial + figures.failed + figures.expired
+  local rate = tried > 0 and figures.delivered / tried or nil
+  local status = "unknown"
+  if state.closed then
+    status = "closed"
+  elseif queued >= FULL * queue.capacity then
+    status = "degraded"
+  elseif rate then
+    status = rate >= HEALTHY and "healthy" or rate >= DEGRADED and "degraded" or "unhealthy"
+  end
+  return {
+    status = status, success_rate = rate, uptime = figures.uptime,
+    accepted = figures.accepted, pending = figures.pending, queued = queued,
+    in_flight = figures.workers.in_flight, workers = figures.workers.count,
+    delivered = figures.delivered, partial = figures.partial, failed = figures.failed,
+    cancelled = figures.cancelled, expired = figures.expired, retries = figures.retries,
+  }
+end
+
+-- Loads the rules anew.
+function Hub:reload()
+  state_of(self)
+  return nil, "this hub has no rules", "config"
+end
+
+-- -------------------------------------------------------------------- module
+
+local notifyhub = {}
+
+function notifyhub.new(config)
+  if type(config) ~= "table" and type(config) ~= "string" then
+    error("config: a table or the path of a file expected, got " .. type(config), 2)
+  end
+  local state = events.state()
+  local hub, problem, code = native.open(state, config)
+  if not hub then return nil, problem, code end
+  state.hub = hub
+  return hub
+end
+
+return notifyhub

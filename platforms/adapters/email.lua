@@ -1,0 +1,668 @@
+-- email: mail through an SMTP server. One mail tells all recipients of a message, or each gets one of their own
+-- (`individual`). Text and HTML go out as alternatives; MIME, encoded words and folding are the transport's.
+--
+-- Header values are refused here when they hold a control character, so that the error names the field; the runtime
+-- refuses them once more, whatever an adapter does.
+--
+-- https://www.rfc-editor.org/rfc/rfc5322, rfc8058 (one-click unsubscribe), rfc3464 (DSN)
+
+local markdown, result, text, url = require "markdown", require "result", require "text", require "url"
+
+-- Servers of well-known providers, by name; `domains` are those of their users' addresses.
+local PROVIDERS = {
+  gmail = { host = "smtp.gmail.com", port = 587, domains = { "gmail.com", "googlemail.com" } },
+  outlook = { host = "smtp-mail.outlook.com", port = 587,
+              domains = { "outlook.com", "hotmail.com", "live.com", "msn.com" } },
+  office365 = { host = "smtp.office365.com", port = 587, domains = {} },
+  sendgrid = { host = "smtp.sendgrid.net", port = 587, user = "apikey", domains = {} },
+  qq = { host = "smtp.qq.com", port = 587, domains = { "qq.com", "foxmail.com" } },
+  yahoo = { host = "smtp.mail.yahoo.com", port = 587, domains = { "yahoo.com", "ymail.com" } },
+  zoho = { host = "smtp.zoho.com", port = 587, domains = { "zoho.com" } },
+  mxhichina = { host = "smtp.mxhichina.com", port = 587, domains = {} },
+  exmail = { host = "smtp.exmail.qq.com", port = 587, domains = {} },
+  ["163"] = { host = "smtp.163.com", port = 25, domains = { "163.com" } },
+  ["126"] = { host = "smtp.126.com", port = 25, domains = { "126.com" } },
+  yeah = { host = "smtp.yeah.net", port = 25, domains = { "yeah.net" } },
+  sina = { host = "smtp.sina.com", port = 25, domains = { "sina.com", "sina.cn" } },
+  sohu = { host = "smtp.sohu.com", port = 25, domains = { "sohu.com" } },
+  protonmail = { host = "127.0.0.1", port = 1025, domains = {} }, -- ProtonMail Bridge
+}
+
+local PROVIDER_NAMES, PROVIDER_OF = {}, {}
+for name, provider in pairs(PROVIDERS) do
+  PROVIDER_NAMES[#PROVIDER_NAMES + 1] = name
+  for _, domain in ipairs(provider.domains) do
+    PROVIDER_OF[domain] = provider
+  end
+end
+table.sort(PROVIDER_NAMES)
+
+--------------------------------------------------------------- addresses
+
+local function domain_of(address)
+  return address:match("@([^@]+)$"):lower()
+end
+
+-- Whether it is local@domain without quoting, comments or other alphabets.
+local function is_address(address)
+  local mailbox, domain = address:match("^([^@]+)@([^@]+)$")
+  return mailbox ~= nil and #address <= 254 and #mailbox <= 64 and not mailbox:find("[^%w!#$%%&'*+/=?^_`{|}~.-]")
+    and not mailbox:find("^%.") and not mailbox:find("%.$") and not mailbox:find("..", 1, true)
+    and url.is_host(domain) and not domain:find(":", 1, true)
+end
+
+-- "Jane Doe <jane@example.com>" or the address alone → { address =, name = }; or nil and what is wrong.
+local function parse_address(value, field)
+  if type(value) ~= "string" or value:find("[\0-\31\127]") then
+    return nil, field .. ": holds a control character"
+  end
+  local name, address = value:match("^%s*(.-)%s*<([^<>]*)>%s*$")
+  address = address or value:match("^%s*(.-)%s*$")
+  if not is_address(address) then
+    return nil, field .. ": not an e-mail address"
+  end
+  name = name and name:gsub('^"(.*)"$', "%1"):gsub("\\(.)", "%1")
+  return { address = address, name = name ~= "" and name or nil }
+end
+
+-- A display name is a quoted string unless it is plain words; what is not ASCII the transport encodes.
+local function mailbox(entry)
+  if not entry.name then
+    return entry.address
+  end
+  local name = entry.name
+  if name:find("[^%w !#$%%&'*+/^_`{|}~\128-\255-]") then
+    name = '"' .. name:gsub('[\\"]', "\\%0") .. '"'
+  end
+  return name .. " <" .. entry.address .. ">"
+end
+
+local function mailboxes(entries)
+  local list = {}
+  for index, entry in ipairs(entries) do
+    list[index] = mailbox(entry)
+  end
+  return table.concat(list, ", ")
+end
+
+local function parse_addresses(values, field)
+  local entries = {}
+  for index, value in ipairs(values or {}) do
+    local entry, message = parse_address(value, field)
+    if not entry then
+      return nil, message
+    end
+    entries[index] = entry
+  end
+  return entries
+end
+
+local function matches(domain, list)
+  for _, each in ipairs(list or {}) do
+    each = each:lower()
+    if domain == each or domain:sub(-#each - 1) == "." .. each then
+      return true
+    end
+  end
+  return false
+end
+
+-- nil when mail may go to this address, else why not.
+local function refusal(account, address)
+  local domain = domain_of(address)
+  if matches(domain, account.blocked_domains) then
+    return "the domain " .. domain .. " is blocked"
+  elseif account.allowed_domains and not matches(domain, account.allowed_domains) then
+    return "the domain " .. domain .. " is not allowed"
+  end
+end
+
+-- Each recipient of the delivery in order: { address =, name =, refused = result or nil }.
+local function addressed(delivery)
+  local account, recipients = delivery.account, delivery.recipients
+  if #recipients == 0 then
+    recipients = {}
+    for index, value in ipairs(account.to or {}) do
+      recipients[index] = { type = "email", value = value }
+    end
+  end
+  local list = {}
+  for index, recipient in ipairs(recipients) do
+    local entry, message = parse_address(recipient.value, "recipient")
+    if not entry then
+      list[index] = { refused = result.fail("invalid", message) }
+    else
+      local reason = refusal(account, entry.address)
+      entry.refused = reason and result.fail("rejected", reason) or nil
+      list[index] = entry
+    end
+  end
+  return list
+end
+
+-- Every address once, in the order of To, Cc and Bcc: what the server's replies answer to.
+local function envelope_of(...)
+  local envelope, seen = {}, {}
+  for _, entries in ipairs { ... } do
+    for _, entry in ipairs(entries) do
+      local key = entry.address and entry.address:lower()
+      if key and not entry.refused and not seen[key] then
+        envelope[#envelope + 1] = entry.address
+        seen[key] = #envelope
+      end
+    end
+  end
+  return envelope, seen
+end
+
+-- Cc and Bcc of the account and of the message; or nil, message, code.
+local function copies(delivery)
+  local all = {}
+  for _, name in ipairs { "cc", "bcc" } do
+    local list = {}
+    for _, source in ipairs { delivery.account[name] or {}, delivery.options[name] or {} } do
+      for _, value in ipairs(source) do
+        list[#list + 1] = value
+      end
+    end
+    if #list > 0 and delivery.account.individual then
+      return nil, name .. ": cannot be combined with individual mails", "invalid"
+    end
+    local entries, message = parse_addresses(list, name)
+    if not entries then
+      return nil, message, "invalid"
+    end
+    for _, entry in ipairs(entries) do
+      local reason = refusal(delivery.account, entry.address)
+      if reason then
+        return nil, name .. ": " .. reason, "rejected"
+      end
+    end
+    all[name] = entries
+  end
+  return all
+end
+
+------------------------------------------------------------------ server
+
+local SECURITY_OF_PORT = { [465] = "tls" }
+
+-- Host, port, security and user, from the account, its provider or the domain of its user.
+local function server_of(account)
+  local provider = account.provider and PROVIDERS[account.provider]
+  if not provider and not account.host then
+    for _, address in ipairs { account.user or "", account.from or "" } do
+      provider = provider or PROVIDER_OF[(address:match("@([^@>]+)>?$") or ""):lower()]
+    end
+  end
+  provider = provider or {}
+  local port = account.port
+  if not port then
+    port = account.security == "tls" and 465 or not account.host and provider.port or 587
+  end
+  return {
+    host = account.host or provider.host,
+    port = port,
+    security = account.security or SECURITY_OF_PORT[port] or "starttls",
+    user = account.user or account.password and provider.user or nil,
+  }
+end
+
+local function sender_of(account)
+  local from = account.from or account.user
+  local entry, message = parse_address(from or "", "from")
+  if not entry then
+    return nil, from and message or "from: is missing"
+  end
+  entry.name = account.from_name or entry.name
+  return entry
+end
+
+----------------------------------------------------------------- headers
+
+local PRIORITY = {
+  urgent = { { "X-Priority", "1" }, { "Importance", "high" }, { "Priority", "urgent" } },
+  high = { { "X-Priority", "2" }, { "Importance", "high" } },
+  normal = {},
+  low = { { "X-Priority", "5" }, { "Importance", "low" }, { "Priority", "non-urgent" } },
+}
+
+-- What the adapter or the transport writes itself.
+local OWN = {}
+for name in ([[from to cc bcc subject date message-id reply-to return-path sender mime-version content-type
+    content-transfer-encoding list-unsubscribe list-unsubscribe-post dkim-signature received]]):gmatch("%S+") do
+  OWN[name] = true
+end
+
+local WEEKDAYS = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
+local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
+
+local function rfc5322_date(seconds)
+  local t = os.date("!*t", math.tointeger(seconds // 1))
+  return ("%s, %d %s %04d %02d:%02d:%02d +0000"):format(WEEKDAYS[t.wday], t.day, MONTHS[t.month], t.year, t.hour,
+    t.min, t.sec)
+end
+
+local function message_id(delivery, sender)
+  return "<" .. delivery.id:gsub("[^%w._-]", "-") .. "@" .. domain_of(sender.address) .. ">"
+end
+
+-- The title, or else the beginning of the text.
+local function subject_of(delivery)
+  local subject = delivery.options.subject or delivery.title
+  if subject == "" then
+    local words = delivery.format == "html" and text.strip_html(delivery.body) or delivery.body
+    subject = text.truncate((words:match("^%s*([^\r\n]*)"):gsub("%c+", " ")), 78)
+  end
+  return subject
+end
+
+-- "https://…" and "mailto:…" → the header's value; or nil and what is wrong.
+local function unsubscribe(list, one_click)
+  local values, web = {}, false
+  for index, address in ipairs(list) do
+    if type(address) ~= "string" or address:find("[%s<>,\0-\31\127-\255]")
+      or not (address:find("^https://.") or address:find("^mailto:.")) then
+      return nil, "list_unsubscribe: must be https:// or mailto: addresses"
+    end
+    values[index], web = "<" .. address .. ">", web or address:find("^https:") ~= nil
+  end
+  if one_click and not web then
+    return nil, "list_unsubscribe_post: needs an https:// address in list_unsubscribe"
+  end
+  return table.concat(values, ", ")
+end
+
+local function own_headers(headers, more)
+  local names = {}
+  for name in pairs(more) do
+    names[#names + 1] = name
+  end
+  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+  for _, name in ipairs(names) do
+    if type(name) ~= "string" or name:find("[^%w!#$%%&'*+.^_`|~-]") or name == "" then
+      return nil, "headers: a name holds a character that is not allowed there"
+    elseif OWN[name:lower()] then
+      return nil, "headers: " .. name .. " is set by an option or by the message itself"
+    end
+    headers[#headers + 1] = { name = name, value = tostring(more[name]) }
+  end
+  return true
+end
+
+local function first(...)
+  for index = 1, select("#", ...) do
+    local value = select(index, ...)
+    if value ~= nil then
+      return value
+    end
+  end
+end
+
+-- The whole header as a list; or nil, message, code.
+local function headers_of(delivery, sender, to, copied)
+  local account, options, headers = delivery.account, delivery.options, {}
+  local function add(name, value)
+    headers[#headers + 1] = { name = name, value = value }
+  end
+  add("From", mailbox(sender))
+  local shown = {}
+  for _, entry in ipairs(to) do
+    shown[#shown + 1] = not entry.refused and entry or nil
+  end
+  add("To", #shown > 0 and mailboxes(shown) or "undisclosed-recipients:;")
+  if #copied.cc > 0 then
+    add("Cc", mailboxes(copied.cc))
+  end
+  local reply_to = options.reply_to or account.reply_to
+  if reply_to then
+    local entry, message = parse_address(reply_to, "reply_to")
+    if not entry then
+      return nil, message, "invalid"
+    end
+    add("Reply-To", mailbox(entry))
+  end
+  add("Subject", subject_of(delivery))
+  add("Date", rfc5322_date(delivery.now))
+  add("Message-ID", message_id(delivery, sender))
+  for _, pair in ipairs(PRIORITY[delivery.message.priority] or {}) do
+    add(pair[1], pair[2])
+  end
+  local list = options.list_unsubscribe or account.list_unsubscribe
+  local one_click = first(options.list_unsubscribe_post, account.list_unsubscribe_post)
+  if list and #list > 0 or one_click then
+    local value, message = unsubscribe(list or {}, one_click)
+    if not value then
+      return nil, message, "invalid"
+    end
+    add("List-Unsubscribe", value)
+    if one_click then
+      add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+    end
+  end
+  for _, more in ipairs { account.headers or {}, options.headers or {} } do
+    local ok, message = own_headers(headers, more)
+    if not ok then
+      return nil, message, "invalid"
+    end
+  end
+  for _, header in ipairs(headers) do
+    if header.value:find("[\0-\31\127]") then
+      local field = header.name == "Subject" and (options.subject and "subject" or "title") or header.name
+      return nil, field .. ": holds a control character, which a mail's header must not", "invalid"
+    end
+  end
+  return headers
+end
+
+local PAGE = '<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>\n%s</body></html>\n'
+
+-- The text and, for what is formatted, the HTML beside it.
+local function contents_of(delivery)
+  local body, own = delivery.body, delivery.options.text
+  if delivery.format == "markdown" then
+    return own or body, (PAGE:gsub("%%s", function() return markdown.to_html(body) end))
+  elseif delivery.format == "html" then
+    return own or text.strip_html(body), body
+  end
+  return own or body
+end
+
+---------------------------------------------------------------- response
+
+local REPLY_CODES = {
+  [421] = "unavailable",
+  [530] = "auth", [534] = "auth", [535] = "auth", [538] = "auth", [454] = "unavailable",
+  [550] = "unknown_target", [551] = "unknown_target", [553] = "unknown_target",
+  [552] = "too_large", [523] = "too_large",
+}
+
+-- Enhanced status codes (RFC 3463) say more than the reply code.
+local ENHANCED = {
+  ["5.1.1"] = "unknown_target", ["5.1.2"] = "unknown_target", ["5.1.3"] = "unknown_target",
+  ["5.1.6"] = "unknown_target", ["5.1.10"] = "unknown_target", ["5.2.1"] = "unknown_target",
+  ["5.2.2"] = "rejected", -- the mailbox is full
+  ["5.3.4"] = "too_large", ["5.2.3"] = "too_large",
+  ["5.7.8"] = "auth", ["5.7.9"] = "auth", ["5.7.0"] = "rejected", ["5.7.1"] = "rejected",
+  ["4.7.28"] = "rate_limited", ["5.7.28"] = "rate_limited", ["4.3.2"] = "unavailable",
+}
+
+-- One reply of the server → the result of who it is about.
+local function judge(code, reply, provider_id)
+  if code >= 200 and code < 300 then
+    return { ok = true, status_code = code, provider_id = provider_id }
+  end
+  reply = reply or ""
+  local named = ENHANCED[reply:match("%f[%d]([245]%.%d+%.%d+)%f[^%d.]") or ""]
+  local said = text.truncate(url.redact(text.visible(reply):gsub("%s+", " ")), 200)
+  -- The server's own number often stands before its words.
+  said = said:gsub("^" .. code .. "[ -]", "")
+  return result.fail(named or REPLY_CODES[code] or (code >= 400 and code < 500 and "unavailable" or "rejected"),
+    ("SMTP %d: %s"):format(code, said), { status_code = code })
+end
+
+----------------------------------------------------------------- adapter
+
+local MODES = { ssl = "tls", tls = "tls", starttls = "starttls", insecure = "none", none = "none" }
+
+return {
+  summary = "E-mail by SMTP",
+  docs = "https://www.rfc-editor.org/rfc/rfc5321",
+  transport = "smtp",
+  schemes = { "mailto", "mailtos" },
+  formats = { "html", "markdown", "text" },
+  limits = { body = 5242880, title = 2000, unit = "bytes" },
+  attachments = "path",
+  group = function(account) return not account.individual end,
+  recipients = { "email" },
+
+  options = {
+    provider = { type = "string", one_of = PROVIDER_NAMES, help = "a well-known server" },
+    host = { type = "string", help = "the server (default: the provider's, or that of the user's domain)" },
+    port = { type = "integer", help = "default 587, or 465 with security = \"tls\"" },
+    security = { type = "string", one_of = { "starttls", "tls", "none" },
+                 help = "default: tls on port 465, else starttls, which is required and not merely tried" },
+    auth = { type = "string", one_of = { "plain", "login", "cram-md5", "xoauth2", "none" },
+             help = "default: plain when there is a user" },
+    user = { type = "string", help = "the name to log in with" },
+    password = { type = "string", secret = true, help = "the password, or for xoauth2 the access token" },
+    from = { type = "string", help = "the sender's address (default: the user)" },
+    from_name = { type = "string", help = "the sender's name" },
+    reply_to = { type = "string", help = "where answers go" },
+    return_path = { type = "string", help = "where bounces go (default: from)" },
+    to = { type = "list", help = "who gets what names no recipient" },
+    cc = { type = "list", help = "copies of every mail" },
+    bcc = { type = "list", help = "blind copies of every mail" },
+    individual = { type = "boolean", default = false, help = "a mail of their own for each recipient" },
+    headers = { type = "table", help = "more headers, by name" },
+    list_unsubscribe = { type = "list", help = "https:// and mailto: addresses of List-Unsubscribe" },
+    list_unsubscribe_post = { type = "boolean", help = "offer one-click unsubscription (RFC 8058)" },
+    allowed_domains = { type = "list", help = "mail goes to these domains and their subdomains only" },
+    blocked_domains = { type = "list", help = "mail never goes to these domains and their subdomains" },
+    dsn = { type = "list", help = "delivery status notifications: never, or success, failure, delay" },
+    hello = { type = "string", help = "the name to greet the server with" },
+    verify = { type = "boolean", default = true, help = "verify the server's certificate" },
+    ca_file = { type = "string", help = "certificates to trust instead of the system's" },
+    timeout = { type = "number", help = "seconds for the whole mail" },
+    connect_timeout = { type = "number", help = "seconds for the connection" },
+  },
+  message_options = {
+    cc = { type = "list", help = "copies, besides the account's" },
+    bcc = { type = "list", help = "blind copies, besides the account's" },
+    reply_to = { type = "string", help = "over the account's" },
+    subject = { type = "string", help = "instead of the title" },
+    text = { type = "string", help = "the text alternative, instead of one made from the body" },
+    headers = { type = "table", help = "more headers, by name" },
+    list_unsubscribe = { type = "list", help = "over the account's" },
+    list_unsubscribe_post = { type = "boolean", help = "over the account's" },
+  },
+
+  -- mailto(s)://[user[:password]@]host[:port][/recipient]…?smtp=&from=&name=&to=&cc=&bcc=&reply=&user=&pass=&mode=
+  parse = function(parsed)
+    local account, message = url.arguments(parsed, {
+      smtp = { "host", "string" }, from = { "from", "string" }, name = { "from_name", "string" },
+      to = { "to", "list" }, cc = { "cc", "list" }, bcc = { "bcc", "list" }, reply = { "reply_to", "string" },
+      user = { "user", "string" }, pass = { "password", "string" }, mode = { "security", "string" },
+      auth = { "auth", "string" }, verify = { "verify", "boolean" }, rto = { "timeout", "number" },
+      cto = { "connect_timeout", "number" }, individual = { "individual", "boolean" },
+    })
+    if not account then
+      return nil, message
+    elseif not url.is_host(parsed.host) then
+      return nil, "url: the host is not valid"
+    end
+    local mode = account.security
+    account.security = mode and MODES[mode:lower()]
+    if mode and not account.security then
+      return nil, "url: mode must be ssl, starttls or insecure"
+    end
+    -- The user of a provider we know logs in with the whole address; elsewhere as it is written.
+    local provider, login = PROVIDER_OF[parsed.host:lower()], parsed.user
+    local address = login and (login:find("@", 1, true) and login or login .. "@" .. parsed.host)
+    account.user = account.user or provider and address or login
+    account.password = account.password or parsed.password
+    account.from = account.from or address
+    if provider and not account.host then
+      account.host, account.port = provider.host, parsed.port or account.security == "tls" and 465 or provider.port
+    else
+      account.host = account.host or parsed.host
+      account.port = parsed.port or account.security == "tls" and 465 or parsed.scheme == "mailtos" and 587 or 25
+    end
+    local recipients = {}
+    for index, segment in ipairs(parsed.path) do
+      recipients[index] = { type = "email", value = segment }
+    end
+    for _, value in ipairs(account.to or {}) do
+      recipients[#recipients + 1] = { type = "email", value = value }
+    end
+    account.to = nil
+    if #recipients == 0 then
+      if not account.from then
+        return nil, "url: names no recipient"
+      end
+      recipients[1] = { type = "email", value = account.from } -- a note to oneself
+    end
+    return account, recipients
+  end,
+
+  check = function(account)
+    local server = server_of(account)
+    if not server.host then
+      return nil, "host: is missing, and no provider is known for the user's domain"
+    elseif not url.is_host(server.host) then
+      return nil, "host: is not valid"
+    elseif server.port < 1 or server.port > 65535 then
+      return nil, "port: must be from 1 to 65535"
+    elseif account.auth and account.auth ~= "none" and not (server.user and account.password) then
+      return nil, "auth: needs user and password"
+    elseif account.password and not server.user then
+      return nil, "user: is missing"
+    end
+    local sender, message = sender_of(account)
+    if not sender then
+      return nil, message
+    end
+    for _, name in ipairs { "reply_to", "return_path" } do
+      if account[name] then
+        local entry
+        entry, message = parse_address(account[name], name)
+        if not entry then
+          return nil, message
+        end
+      end
+    end
+    for _, name in ipairs { "to", "cc", "bcc" } do
+      local entries
+      entries, message = parse_addresses(account[name], name)
+      if not entries then
+        return nil, message
+      elseif name ~= "to" and #entries > 0 and account.individual then
+        return nil, name .. ": cannot be combined with individual mails"
+      end
+    end
+    if account.headers then
+      local ok
+      ok, message = own_headers({}, account.headers)
+      if not ok then
+        return nil, message
+      end
+    end
+    if account.list_unsubscribe or account.list_unsubscribe_post then
+      local value
+      value, message = unsubscribe(account.list_unsubscribe or {}, account.list_unsubscribe_post)
+      if not value then
+        return nil, message
+      end
+    end
+    local never, count = false, #(account.dsn or {})
+    for _, when in ipairs(account.dsn or {}) do
+      never = never or when == "never"
+      if when ~= "never" and when ~= "success" and when ~= "failure" and when ~= "delay" then
+        return nil, "dsn: knows never, success, failure and delay only"
+      end
+    end
+    if never and count > 1 then
+      return nil, "dsn: never stands alone"
+    end
+    return true
+  end,
+
+  request = function(delivery)
+    local account = delivery.account
+    local server = server_of(account)
+    local sender, message = sender_of(account)
+    if not sender then
+      return nil, message, "config"
+    end
+    local to = addressed(delivery)
+    local copied, code
+    copied, message, code = copies(delivery)
+    if not copied then
+      return nil, message, code
+    end
+    if #to == 0 and #copied.cc + #copied.bcc == 0 then
+      return nil, "no recipient: name one in the target or in the account's `to`", "unknown_target"
+    end
+    local refused
+    for _, entry in ipairs(to) do
+      if not entry.refused then
+        refused = nil
+        break
+      end
+      refused = refused or entry.refused
+    end
+    if refused then
+      return nil, refused.error, refused.code
+    end
+    local headers
+    headers, message, code = headers_of(delivery, sender, to, copied)
+    if not headers then
+      return nil, message, code
+    end
+    local plain, html = contents_of(delivery)
+    local attachments = {}
+    for index, attachment in ipairs(delivery.attachments) do
+      attachments[index] = attachment
+    end
+    local return_path = account.return_path and parse_address(account.return_path, "return_path")
+    return {
+      host = server.host, port = server.port, security = server.security,
+      auth = account.auth or server.user and account.password and "plain" or "none",
+      user = server.user, password = account.password,
+      from = (return_path or sender).address,
+      recipients = (envelope_of(to, copied.cc, copied.bcc)),
+      headers = headers, text = plain, html = html, attachments = attachments,
+      dsn = account.dsn, hello = account.hello, verify = account.verify, ca_file = account.ca_file,
+      timeout = account.timeout, connect_timeout = account.connect_timeout,
+    }
+  end,
+
+  -- Each recipient's own reply decides; the mail as a whole was taken only when the server said so at the end.
+  response = function(response, delivery)
+    local to, copied = addressed(delivery), copies(delivery)
+    local _, place = envelope_of(to, copied.cc, copied.bcc)
+    local replies, results = response.replies or {}, {}
+    local status = response.status or 0
+    local queue_id = (response.text or ""):match("[Qq]ueued as ([%w._-]+)")
+    local provider_id = queue_id or message_id(delivery, sender_of(delivery.account))
+
+    local function of(entry)
+      if entry.refused then
+        return entry.refused
+      end
+      local reply = replies[place[entry.address:lower()]]
+      if reply and (reply.code < 200 or reply.code >= 300) then
+        return judge(reply.code, reply.text)
+      end
+      return judge(status, response.text, provider_id)
+    end
+
+    for index, entry in ipairs(to) do
+      results[index] = of(entry)
+    end
+    if #to == 0 then
+      results[1] = judge(status, response.text, provider_id)
+    end
+    -- A copy that was refused has no result of its own; who asked for it is told all the same.
+    for _, entries in ipairs { copied.cc, copied.bcc } do
+      for _, entry in ipairs(entries) do
+        local copy = of(entry)
+        if not copy.ok and results[1].ok then
+          results[1].warning = ("copy to %s: %s"):format(entry.address, copy.error)
+        end
+      end
+    end
+    if #delivery.recipients > 1 and not delivery.account.individual then
+      return results
+    elseif #results == 1 then
+      return results[1]
+    end
+    -- The account's default recipients are one delivery: it has succeeded when all of them have it.
+    for _, each in ipairs(results) do
+      if not each.ok then
+        return each
+      end
+    end
+    return results[1]
+  end,
+}

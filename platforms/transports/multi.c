@@ -1,0 +1,549 @@
+/* libcurl's multi interface on a worker's loop.
+ *
+ * One CURLM an nh_multi, owned by one worker's thread, sharing nothing with others. libcurl tells
+ * which sockets and which timeout it cares about (on_socket, on_timer: these only write down and
+ * arm, they never call libcurl); the loop's events go back through curl_multi_socket_action, and
+ * after each such action the finished transfers are taken out (drain). Users are called from drain,
+ * outside of libcurl, so they may submit and cancel as they like.
+ *
+ * Sockets stay in epoll for their life: libcurl stops asking about a connection after each response
+ * and asks again at the next request, which would be two system calls a message. A socket that is
+ * not asked about stays armed for reading until an event comes that nobody wants (the peer closed
+ * an idle connection). Only sockets that were opened through open_socket are kept so, because only
+ * for these libcurl tells the close; its resolver's own pairs come and go at once.
+ *
+ * Easy handles are reset and reused. At most limits.connections jobs have one; the others wait,
+ * first come first served, and cost nothing but their own structure. A place that becomes free is
+ * given away in a deferred call, so that a cancel never ends another job.
+ */
+#include "platforms/transports/multi.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    SPARE_HANDLES = 256,  /* idle easy handles that are kept, about 6 kB each */
+    BUFFER_BYTES = 4096,  /* replies are short; libcurl's own 16 kB a transfer adds up */
+    UPLOAD_BYTES = 16384, /* libcurl's least */
+    DNS_SECONDS = 300,    /* each uncached look-up costs libcurl a thread */
+    SOCKETS_LEAST = 64,
+};
+
+typedef struct nh_multi_socket {
+    nh_watch watch; /* first: the loop hands back its address */
+    nh_multi *multi;
+    CURL *easy;      /* who uses it; NULL while idle. Compared, never called */
+    unsigned wanted; /* what libcurl asks for; may be less than watch.events */
+    bool kept;       /* opened by open_socket and not closed */
+} nh_multi_socket;
+
+struct nh_multi {
+    nh_loop *loop;
+    nh_transport_limits limits;
+    CURLM *curl;
+    nh_timer timer;      /* libcurl's one timeout */
+    nh_deferred pump;    /* starts those that wait */
+    nh_multi_job *first; /* those that wait, oldest first */
+    nh_multi_job *last;
+    nh_multi_job *running; /* those that have a handle; no order */
+    size_t running_count;
+    unsigned inside; /* loops over jobs under way, whose users may not close this now */
+    CURL *spare[SPARE_HANDLES];
+    size_t spare_count;
+    nh_multi_socket **sockets; /* by descriptor; records live until close */
+    size_t sockets_size;
+};
+
+static nh_multi *of_timer(nh_timer *timer) {
+    return (nh_multi *)(void *)((char *)timer - offsetof(nh_multi, timer));
+}
+
+static nh_multi *of_pump(nh_deferred *deferred) {
+    return (nh_multi *)(void *)((char *)deferred - offsetof(nh_multi, pump));
+}
+
+static nh_multi_job *of_job_timer(nh_timer *timer) {
+    return (nh_multi_job *)(void *)((char *)timer - offsetof(nh_multi_job, timer));
+}
+
+static nh_err fail(nh_error *error, nh_err code, const char *text) {
+    if (error) {
+        error->code = code;
+        strncpy(error->message, text, sizeof error->message - 1);
+        error->message[sizeof error->message - 1] = '\0';
+    }
+    return code;
+}
+
+/* ----------------------------------------------------------------- global */
+
+static pthread_once_t global_once = PTHREAD_ONCE_INIT;
+static CURLcode global_code;
+
+static void global_init(void) {
+    global_code = curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+nh_err nh_multi_global(nh_error *error) {
+    pthread_once(&global_once, global_init);
+    return global_code == CURLE_OK ? NH_OK : fail(error, NH_E_INTERNAL, "libcurl cannot start");
+}
+
+/* ---------------------------------------------------------------- sockets */
+
+static void on_ready(nh_watch *watch, unsigned events);
+static void drain(nh_multi *multi);
+
+static nh_multi_socket *socket_record(nh_multi *multi, curl_socket_t fd) {
+    size_t index = (size_t)fd;
+    if (index >= multi->sockets_size) {
+        size_t size = multi->sockets_size ? multi->sockets_size : SOCKETS_LEAST;
+        while (size <= index)
+            size *= 2;
+        nh_multi_socket **sockets = realloc(multi->sockets, size * sizeof(*sockets));
+        if (!sockets)
+            return NULL;
+        memset(sockets + multi->sockets_size, 0, (size - multi->sockets_size) * sizeof(*sockets));
+        multi->sockets = sockets;
+        multi->sockets_size = size;
+    }
+    if (!multi->sockets[index]) {
+        nh_multi_socket *socket = calloc(1, sizeof *socket);
+        if (!socket)
+            return NULL;
+        *socket = (nh_multi_socket){.watch = {.ready = on_ready, .fd = -1}, .multi = multi};
+        multi->sockets[index] = socket;
+    }
+    return multi->sockets[index];
+}
+
+/* Makes what epoll reports at least what is wanted. Reading may stay armed unasked. */
+static nh_err arm(nh_multi_socket *socket, curl_socket_t fd) {
+    nh_loop *loop = socket->multi->loop;
+    if (socket->watch.fd < 0)
+        return socket->wanted ? nh_watch_start(loop, &socket->watch, fd, socket->wanted) : NH_OK;
+    if ((socket->watch.events & ~(unsigned)NH_READABLE) == (socket->wanted & NH_WRITABLE) &&
+        (socket->wanted & ~socket->watch.events) == 0)
+        return NH_OK;
+    return nh_watch_change(loop, &socket->watch, socket->wanted);
+}
+
+static void disarm(nh_multi_socket *socket) {
+    nh_watch_stop(socket->multi->loop, &socket->watch);
+    socket->wanted = 0;
+    socket->easy = NULL;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *unused) {
+    (void)unused;
+    nh_multi_socket *socket = socket_record(user, fd);
+    if (!socket)
+        return -1;
+    if (what == CURL_POLL_REMOVE) {
+        socket->wanted = 0;
+        socket->easy = NULL;
+        if (!socket->kept)
+            disarm(socket);
+        return 0;
+    }
+    socket->wanted =
+        (what & CURL_POLL_IN ? NH_READABLE : 0u) | (what & CURL_POLL_OUT ? NH_WRITABLE : 0u);
+    socket->easy = easy;
+    return arm(socket, fd) ? -1 : 0;
+}
+
+static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
+    (void)purpose;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    nh_multi_socket *record = socket_record(user, fd);
+    if (!record) {
+        close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    disarm(record);
+    record->kept = true;
+    return fd;
+}
+
+static int close_socket(void *user, curl_socket_t fd) {
+    nh_multi *multi = user;
+    if ((size_t)fd < multi->sockets_size && multi->sockets[fd]) {
+        disarm(multi->sockets[fd]);
+        multi->sockets[fd]->kept = false;
+    }
+    return close(fd);
+}
+
+static void on_ready(nh_watch *watch, unsigned events) {
+    nh_multi_socket *socket = (nh_multi_socket *)watch;
+    nh_multi *multi = socket->multi;
+    curl_socket_t fd = watch->fd;
+
+    if (socket->wanted == 0) { /* an idle connection: libcurl looks at it before it reuses it */
+        disarm(socket);
+        return;
+    }
+    /* A hang-up is for libcurl to find out by reading: told as an error it would lose the reply
+     * that may still be there. */
+    if (events & NH_HANGUP)
+        events |= socket->wanted;
+    if (events & (NH_READABLE | NH_WRITABLE) & ~socket->wanted)
+        nh_watch_change(multi->loop, watch, socket->wanted);
+    events &= socket->wanted;
+    if (!events)
+        return;
+    int mask = (events & NH_READABLE ? CURL_CSELECT_IN : 0) |
+               (events & NH_WRITABLE ? CURL_CSELECT_OUT : 0);
+    int running;
+    curl_multi_socket_action(multi->curl, fd, mask, &running);
+    drain(multi);
+}
+
+void nh_multi_hang_up(const nh_multi_job *job) {
+    const nh_multi *multi = job->multi;
+    for (size_t fd = 0; fd < multi->sockets_size; fd++) {
+        const nh_multi_socket *socket = multi->sockets[fd];
+        if (socket && socket->kept && socket->easy == job->easy)
+            shutdown((int)fd, SHUT_RD);
+    }
+}
+
+/* ---------------------------------------------------------------- timeout */
+
+static int on_timer(CURLM *curl, long ms, void *user) {
+    (void)curl;
+    nh_multi *multi = user;
+    if (ms < 0) {
+        nh_timer_stop(multi->loop, &multi->timer);
+        return 0;
+    }
+    return nh_timer_start(multi->loop, &multi->timer, (double)ms / 1e3) ? -1 : 0;
+}
+
+static void on_timeout(nh_timer *timer) {
+    nh_multi *multi = of_timer(timer);
+    int running;
+    curl_multi_socket_action(multi->curl, CURL_SOCKET_TIMEOUT, 0, &running);
+    drain(multi);
+}
+
+/* ------------------------------------------------------------------- jobs */
+
+static void enlist(nh_multi *multi, nh_multi_job *job) {
+    job->prev = NULL;
+    job->next = multi->running;
+    if (job->next)
+        job->next->prev = job;
+    multi->running = job;
+    multi->running_count++;
+}
+
+static void delist(nh_multi *multi, nh_multi_job *job) {
+    *(job->prev ? &job->prev->next : &multi->running) = job->next;
+    if (job->next)
+        job->next->prev = job->prev;
+    job->next = job->prev = NULL;
+    multi->running_count--;
+}
+
+static void enqueue(nh_multi *multi, nh_multi_job *job) {
+    job->next = NULL;
+    job->prev = multi->last;
+    *(job->prev ? &job->prev->next : &multi->first) = job;
+    multi->last = job;
+}
+
+static void dequeue(nh_multi *multi, nh_multi_job *job) {
+    *(job->prev ? &job->prev->next : &multi->first) = job->next;
+    *(job->next ? &job->next->prev : &multi->last) = job->prev;
+    job->next = job->prev = NULL;
+    nh_timer_stop(multi->loop, &job->timer);
+}
+
+static void recycle(nh_multi *multi, CURL *easy) {
+    curl_easy_reset(easy);
+    if (multi->spare_count < SPARE_HANDLES)
+        multi->spare[multi->spare_count++] = easy;
+    else
+        curl_easy_cleanup(easy);
+}
+
+/* Takes a running job off libcurl and gives its handle back after `respond`. */
+static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
+    CURL *easy = job->easy;
+    nh_multi_end end = {.easy = easy, .code = code, .detail = job->detail};
+    curl_multi_remove_handle(multi->curl, easy);
+    delist(multi, job);
+    nh_doc *response = job->respond(job, &end);
+    recycle(multi, easy);
+    job->easy = NULL;
+    job->multi = NULL;
+    if (multi->first)
+        nh_loop_defer(multi->loop, &multi->pump);
+    job->finish(job, response);
+}
+
+/* Ends a job that has no handle and is in no list. */
+static void end_early(nh_multi_job *job, nh_multi_end *end) {
+    end->easy = NULL;
+    end->detail = "";
+    nh_doc *response = job->respond(job, end);
+    job->multi = NULL;
+    job->finish(job, response);
+}
+
+static void drain(nh_multi *multi) {
+    CURLMsg *message;
+    int left;
+    multi->inside++;
+    while ((message = curl_multi_info_read(multi->curl, &left))) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = message->data.result; /* the message goes with the handle */
+        nh_multi_job *job = NULL;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&job);
+        end_running(multi, job, code);
+    }
+    multi->inside--;
+}
+
+/* Options that every transfer has, before the user's own. */
+static void set_common(nh_multi *multi, nh_multi_job *job, CURL *easy) {
+    uint64_t now = nh_loop_now(multi->loop);
+    double left = job->due > now ? (double)(job->due - now) / 1e9 : 0;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, job);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, job->detail);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    /* Never wait for a resolver's thread when a transfer is stopped: the thread ends alone. */
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, multi);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left * 1e3) + 1);
+    curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_SECONDS);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
+    curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    /* Nothing from the environment: with http_proxy set, an address check would see the proxy. */
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
+}
+
+/* The job is in no list. */
+static void start(nh_multi *multi, nh_multi_job *job) {
+    nh_multi_end end = {.code = CURLE_OK};
+    CURL *easy = multi->spare_count > 0 ? multi->spare[--multi->spare_count] : curl_easy_init();
+    if (!easy) {
+        fail(&end.error, NH_E_INTERNAL, "out of memory");
+        end_early(job, &end);
+        return;
+    }
+    job->detail[0] = '\0';
+    set_common(multi, job, easy);
+    if (job->prepare(job, easy, &end.error) != NH_OK) {
+        recycle(multi, easy);
+        end_early(job, &end);
+        return;
+    }
+    if (curl_multi_add_handle(multi->curl, easy) != CURLM_OK) {
+        recycle(multi, easy);
+        fail(&end.error, NH_E_INTERNAL, "libcurl does not take the transfer");
+        end_early(job, &end);
+        return;
+    }
+    job->easy = easy;
+    enlist(multi, job);
+}
+
+static void on_pump(nh_deferred *deferred) {
+    nh_multi *multi = of_pump(deferred);
+    multi->inside++;
+    while (multi->first && multi->running_count < multi->limits.connections) {
+        nh_multi_job *job = multi->first;
+        dequeue(multi, job);
+        start(multi, job);
+    }
+    multi->inside--;
+}
+
+static void on_waited_too_long(nh_timer *timer) {
+    nh_multi_job *job = of_job_timer(timer);
+    nh_multi_end end = {.code = CURLE_OPERATION_TIMEDOUT};
+    fail(&end.error, NH_E_TIMEOUT, "no connection became free in time");
+    dequeue(job->multi, job);
+    end_early(job, &end);
+}
+
+void nh_multi_submit(nh_multi *multi, nh_multi_job *job) {
+    job->multi = multi;
+    job->easy = NULL;
+    job->next = job->prev = NULL;
+    job->timer = (nh_timer){.fire = on_waited_too_long};
+    job->due = nh_loop_now(multi->loop) + (uint64_t)(job->timeout * 1e9);
+    if (!multi->first && multi->running_count < multi->limits.connections) {
+        start(multi, job);
+        return;
+    }
+    if (nh_timer_start(multi->loop, &job->timer, job->timeout) != NH_OK) {
+        nh_multi_end end = {.code = CURLE_OUT_OF_MEMORY};
+        fail(&end.error, NH_E_INTERNAL, "out of memory");
+        end_early(job, &end);
+        return;
+    }
+    enqueue(multi, job);
+}
+
+void nh_multi_cancel(nh_multi_job *job) {
+    nh_multi *multi = job->multi;
+    if (!multi)
+        return;
+    if (job->easy) {
+        curl_multi_remove_handle(multi->curl, job->easy);
+        delist(multi, job);
+        recycle(multi, job->easy);
+        if (multi->first)
+            nh_loop_defer(multi->loop, &multi->pump);
+    } else {
+        dequeue(multi, job);
+    }
+    job->easy = NULL;
+    job->multi = NULL;
+}
+
+bool nh_multi_idle(const nh_multi *multi) {
+    return !multi->first && !multi->running && !multi->inside;
+}
+
+/* --------------------------------------------------------- open and close */
+
+nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi **out,
+                     nh_error *error) {
+    nh_err failed = nh_multi_global(error);
+    if (failed)
+        return failed;
+    nh_multi *multi = calloc(1, sizeof *multi);
+    if (!multi)
+        return fail(error, NH_E_INTERNAL, "out of memory");
+    multi->loop = loop;
+    multi->limits = *limits;
+    if (multi->limits.connections == 0)
+        multi->limits.connections = 1;
+    multi->timer.fire = on_timeout;
+    multi->pump.call = on_pump;
+    multi->curl = curl_multi_init();
+    if (!multi->curl) {
+        nh_multi_close(multi);
+        return fail(error, NH_E_INTERNAL, "libcurl cannot open a multi handle");
+    }
+    curl_multi_setopt(multi->curl, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(multi->curl, CURLMOPT_SOCKETDATA, multi);
+    curl_multi_setopt(multi->curl, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(multi->curl, CURLMOPT_TIMERDATA, multi);
+    /* Its default, four times the handles under way, shrinks the cache as the load goes down. */
+    curl_multi_setopt(multi->curl, CURLMOPT_MAXCONNECTS, (long)multi->limits.connections);
+    *out = multi;
+    return NH_OK;
+}
+
+void nh_multi_close(nh_multi *multi) {
+    if (!multi)
+        return;
+    /* libcurl says good-bye on mail connections and waits for the answer: let it find the end of
+     * the stream instead. */
+    for (size_t fd = 0; fd < multi->sockets_size; fd++)
+        if (multi->sockets[fd] && multi->sockets[fd]->kept)
+            shutdown((int)fd, SHUT_RD);
+    while (multi->spare_count > 0)
+        curl_easy_cleanup(multi->spare[--multi->spare_count]);
+    if (multi->curl)
+        curl_multi_cleanup(multi->curl); /* calls close_socket */
+    nh_timer_stop(multi->loop, &multi->timer);
+    nh_loop_undefer(&multi->pump);
+    for (size_t fd = 0; fd < multi->sockets_size; fd++) {
+        if (multi->sockets[fd]) {
+            disarm(multi->sockets[fd]);
+            free(multi->sockets[fd]);
+        }
+    }
+    free(multi->sockets);
+    free(multi);
+}
+
+/* ----------------------------------------------------------------- errors */
+
+/* What libcurl's codes mean here. `detail` tells that libcurl's own words for this failure name
+ * nothing but hosts, addresses, certificates and system errors. Codes that are not listed are
+ * internal. */
+static const struct meaning {
+    CURLcode curl;
+    nh_err code;
+    bool detail;
+    const char *text;
+} meanings[] = {
+    {CURLE_UNSUPPORTED_PROTOCOL, NH_E_INVALID, false, "the protocol is not supported"},
+    {CURLE_URL_MALFORMAT, NH_E_INVALID, false, "the URL is not valid"},
+    {CURLE_COULDNT_RESOLVE_PROXY, NH_E_NETWORK, false, "the proxy's name is not known"},
+    {CURLE_COULDNT_RESOLVE_HOST, NH_E_NETWORK, true, "the host's name is not known"},
+    {CURLE_COULDNT_CONNECT, NH_E_NETWORK, true, "no connection"},
+    {CURLE_WEIRD_SERVER_REPLY, NH_E_NETWORK, false, "the server's answer makes no sense"},
+    {CURLE_HTTP2, NH_E_NETWORK, false, "an HTTP/2 error"},
+    {CURLE_HTTP2_STREAM, NH_E_NETWORK, false, "the server reset the HTTP/2 stream"},
+    {CURLE_PARTIAL_FILE, NH_E_NETWORK, true, "the response ended early"},
+    {CURLE_GOT_NOTHING, NH_E_NETWORK, false, "the server closed the connection without an answer"},
+    {CURLE_SEND_ERROR, NH_E_NETWORK, true, "the connection broke while sending"},
+    {CURLE_RECV_ERROR, NH_E_NETWORK, true, "the connection broke while receiving"},
+    {CURLE_NO_CONNECTION_AVAILABLE, NH_E_NETWORK, false, "no connection available"},
+    {CURLE_PROXY, NH_E_NETWORK, false, "the proxy failed"},
+    {CURLE_BAD_CONTENT_ENCODING, NH_E_NETWORK, false, "the response's encoding is broken"},
+    {CURLE_OPERATION_TIMEDOUT, NH_E_TIMEOUT, true, "timed out"},
+    {CURLE_READ_ERROR, NH_E_INVALID, false, "an attachment could not be read"},
+    {CURLE_ABORTED_BY_CALLBACK, NH_E_INVALID, false, "an attachment could not be read"},
+    {CURLE_FILESIZE_EXCEEDED, NH_E_TOO_LARGE, false, "too large"},
+    {CURLE_PEER_FAILED_VERIFICATION, NH_E_TLS, true, "the certificate is not trusted"},
+    {CURLE_SSL_CONNECT_ERROR, NH_E_TLS, true, "the TLS handshake failed"},
+    {CURLE_SSL_CERTPROBLEM, NH_E_INVALID, true, "the client's certificate or key is not usable"},
+    {CURLE_SSL_CACERT_BADFILE, NH_E_INVALID, true,
+     "the file of trusted certificates is not usable"},
+    {CURLE_SSL_CIPHER, NH_E_TLS, false, "no common cipher"},
+    {CURLE_SSL_ISSUER_ERROR, NH_E_TLS, false, "the certificate's issuer is not trusted"},
+    {CURLE_USE_SSL_FAILED, NH_E_TLS, false, "the server does not offer TLS"},
+    {CURLE_LOGIN_DENIED, NH_E_AUTH, false, "the server refused the credentials"},
+    {CURLE_AUTH_ERROR, NH_E_AUTH, false, "the authentication failed"},
+    {CURLE_OUT_OF_MEMORY, NH_E_INTERNAL, false, "out of memory"},
+};
+
+static const struct meaning *meaning_of(CURLcode code) {
+    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
+        if (meanings[i].curl == code)
+            return &meanings[i];
+    return NULL;
+}
+
+nh_err nh_multi_error(const nh_multi_end *end) {
+    if (!end->easy)
+        return end->error.code;
+    /* A handshake that the network broke may succeed the next time. */
+    long number = 0;
+    if (end->code == CURLE_SSL_CONNECT_ERROR &&
+        curl_easy_getinfo(end->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK &&
+        (number == ECONNRESET || number == EPIPE || number == ETIMEDOUT))
+        return NH_E_NETWORK;
+    const struct meaning *meaning = meaning_of(end->code);
+    return meaning ? meaning->code : NH_E_INTERNAL;
+}
+
+const char *nh_multi_text(const nh_multi_end *end) {
+    if (!end->easy)
+        return end->error.message;
+    const struct meaning *meaning = meaning_of(end->code);
+    if (!meaning)
+        return curl_easy_strerror(end->code);
+    return meaning->detail && end->detail[0] ? end->detail : meaning->text;
+}

@@ -1,0 +1,67 @@
+/* multi.h — libcurl transfers on a worker's loop, for the transports that speak through libcurl.
+ *
+ * A job is one transfer, embedded in its user's structure. nh_multi_submit takes it; it ends by one
+ * call of `finish`, or by nh_multi_cancel. Everything runs in the worker's thread; nothing blocks,
+ * but for what libcurl itself reads from disk.
+ */
+#ifndef NH_TRANSPORTS_MULTI_H
+#define NH_TRANSPORTS_MULTI_H
+
+#include <curl/curl.h>
+
+#include "runtime/work/transport.h"
+
+typedef struct nh_multi nh_multi;
+typedef struct nh_multi_job nh_multi_job;
+
+/* How a job ended. */
+typedef struct nh_multi_end {
+    CURL *easy; /* to ask for figures; NULL when the transfer never started */
+    CURLcode code;
+    const char *detail; /* libcurl's own words, "" when it had none; see nh_multi_text */
+    nh_error error;     /* why it never started; NH_OK when `easy` is set */
+} nh_multi_end;
+
+struct nh_multi_job {
+    /* Sets the options of a clean handle. An error (written) ends the job without a transfer. */
+    nh_err (*prepare)(nh_multi_job *job, CURL *easy, nh_error *error);
+    /* Makes the response; the handle is still this job's. */
+    nh_doc *(*respond)(nh_multi_job *job, const nh_multi_end *end);
+    /* Takes the response. The handle is no longer the job's, whose memory may go. May submit. */
+    void (*finish)(nh_multi_job *job, nh_doc *response);
+    double timeout; /* seconds from submit to end, waiting for a place included */
+
+    /* nh_multi's own. */
+    nh_multi *multi; /* NULL unless submitted */
+    CURL *easy;      /* NULL while it waits */
+    nh_multi_job *next, *prev;
+    nh_timer timer; /* the timeout of a job that waits */
+    uint64_t due;   /* when the timeout ends, in the loop's time */
+    char detail[CURL_ERROR_SIZE];
+};
+
+/* Starts libcurl, once a process. Thread: any. Errors: NH_E_INTERNAL. */
+nh_err nh_multi_global(nh_error *error);
+
+/* Errors: NH_E_INTERNAL. The limits are copied. */
+nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi **out,
+                     nh_error *error);
+/* No job is submitted any more. NULL is allowed. */
+void nh_multi_close(nh_multi *multi);
+
+/* Starts the job, or lets it wait for a place behind those that wait. `finish` may be called before
+ * this returns. */
+void nh_multi_submit(nh_multi *multi, nh_multi_job *job);
+/* Stops a job: `finish` will not be called. No-op for a job that is not submitted. */
+void nh_multi_cancel(nh_multi_job *job);
+bool nh_multi_idle(const nh_multi *multi); /* it may be closed now */
+
+/* Lets the peer's half of the connections that this job uses end now, so that libcurl does not wait
+ * for another reply there. May be called from libcurl's callbacks. */
+void nh_multi_hang_up(const nh_multi_job *job);
+
+/* The code of a libcurl failure, and words for it that never hold a URL, path, user or password. */
+nh_err nh_multi_error(const nh_multi_end *end);
+const char *nh_multi_text(const nh_multi_end *end);
+
+#endif

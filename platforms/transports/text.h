@@ -1,0 +1,41 @@
+/* text.h — a growing byte string with a mandatory cap, for what a transport collects or composes.
+ */
+#ifndef NH_TRANSPORTS_TEXT_H
+#define NH_TRANSPORTS_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A borrowed piece of bytes; bytes NULL means absent. */
+typedef struct nh_span {
+    const char *bytes;
+    size_t length;
+} nh_span;
+
+typedef struct nh_text {
+    char *bytes; /* NULL while empty; always has room for a NUL behind `length` */
+    size_t length, capacity;
+    size_t limit; /* most bytes it may hold */
+    bool over;    /* a put went over the limit */
+    bool failed;  /* a put was lost, over the limit or out of memory; sticks until cleared */
+} nh_text;
+
+void nh_text_init(nh_text *text, size_t limit);
+void nh_text_term(nh_text *text);
+/* Empties it and forgets failures; the memory is kept for the next use. */
+void nh_text_clear(nh_text *text);
+
+/* Append all or nothing. Return false when the bytes were lost (see `over` and `failed`). */
+bool nh_text_put(nh_text *text, const void *bytes, size_t length);
+bool nh_text_puts(nh_text *text, const char *words);
+bool nh_text_putc(nh_text *text, char byte);
+
+/* The content, NUL-terminated: borrowed, until the next call. NULL after a failure. */
+const char *nh_text_string(nh_text *text);
+
+/* Puts a span into an emptied text and returns it NUL-terminated; NULL when out of memory. */
+const char *nh_text_of(nh_text *text, nh_span span);
+
+bool nh_span_is(nh_span span, const char *word); /* ASCII letters in any case */
+
+#endif

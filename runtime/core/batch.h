@@ -1,0 +1,15 @@
+/* batch.h — many handles seen as one. */
+#ifndef NH_CORE_BATCH_H
+#define NH_CORE_BATCH_H
+
+#include "runtime/core/handle.h"
+
+/* A batch of `count` places; its handles are put in with nh_batch_put before anybody else sees it.
+ * NULL: out of memory. */
+nh_batch *nh_batch_create(size_t count);
+void nh_batch_put(nh_batch *batch, size_t index,
+                  nh_handle *handle); /* takes a reference of the caller's */
+/* One of its handles has settled. Thread: any, no lock held. */
+void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered);
+
+#endif

@@ -1,0 +1,65 @@
+/* error.c — the one list of errors (NH_ERRORS) as functions. Thread: any. Nothing here allocates.
+ */
+#include "runtime/core/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/core/utf8.h"
+
+static const struct {
+    const char *name;
+    const char *text;
+    bool retryable;
+} errors[] = {[NH_OK] = {"ok", "no error", false},
+#define NH_X(symbol, name, retryable, text) [NH_E_##symbol] = {name, text, retryable},
+              NH_ERRORS(NH_X)
+#undef NH_X
+};
+
+enum { ERROR_COUNT = sizeof errors / sizeof *errors };
+
+static size_t known(nh_err code) {
+    return (size_t)code < ERROR_COUNT ? (size_t)code : NH_E_INTERNAL;
+}
+
+const char *nh_err_name(nh_err code) {
+    return errors[known(code)].name;
+}
+
+const char *nh_err_text(nh_err code) {
+    return errors[known(code)].text;
+}
+
+bool nh_err_retryable(nh_err code) {
+    return errors[known(code)].retryable;
+}
+
+nh_err nh_err_from_name(const char *name) {
+    for (size_t i = 0; i < ERROR_COUNT; i++)
+        if (strcmp(errors[i].name, name) == 0)
+            return (nh_err)i;
+    return NH_E_INTERNAL;
+}
+
+nh_err nh_fail_v(nh_error *error, nh_err code, const char *format, va_list arguments) {
+    if (error) {
+        error->code = code;
+        int length = vsnprintf(error->message, sizeof error->message, format, arguments);
+        if (length >= (int)sizeof error->message)
+            error->message[nh_utf8_floor(error->message, sizeof error->message - 1)] = '\0';
+    }
+    return code;
+}
+
+nh_err nh_fail(nh_error *error, nh_err code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    nh_fail_v(error, code, format, arguments);
+    va_end(arguments);
+    return code;
+}
+
+nh_err nh_fail_memory(nh_error *error) {
+    return nh_fail(error, NH_E_INTERNAL, "out of memory");
+}

@@ -1,0 +1,246 @@
+/* handle.c — states, waiters and the one settlement.
+ *
+ * Handles are many and small, so they carry no lock of their own: a fixed set of stripes, chosen by
+ * address, guards the receipt and the watchers of each. A stripe's condition is broadcast only when
+ * somebody waits on it. Lock order: stripe → inbox; batch → inbox; a stripe and a batch are never
+ * held together.
+ */
+#include "runtime/core/handle.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "runtime/core/batch.h"
+#include "runtime/core/clock.h"
+#include "runtime/core/doc.h"
+#include "runtime/core/error.h"
+#include "runtime/core/fork.h"
+
+enum { STRIPES = 64 };
+
+typedef struct stripe {
+    pthread_mutex_t lock;
+    pthread_cond_t settled;
+    unsigned waiting;
+} stripe;
+
+static stripe stripes[STRIPES];
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void make_stripes(void) {
+    for (size_t i = 0; i < STRIPES; i++) {
+        pthread_mutex_init(&stripes[i].lock, NULL);
+        nh_cond_init(&stripes[i].settled);
+    }
+}
+
+static stripe *stripe_of(const nh_handle *handle) {
+    uintptr_t address = (uintptr_t)handle;
+    return &stripes[((address >> 6) ^ (address >> 13)) % STRIPES];
+}
+
+const char *nh_state_name(nh_state state) {
+    static const char *const names[] = {[NH_SCHEDULED] = "scheduled",
+                                        [NH_QUEUED] = "queued",
+                                        [NH_RUNNING] = "running",
+                                        [NH_SETTLED] = "settled"};
+    return names[state];
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index) {
+    pthread_once(&once, make_stripes);
+    nh_handle *handle = calloc(1, sizeof *handle);
+    if (!handle) {
+        nh_message_unref(message);
+        return NULL;
+    }
+    atomic_init(&handle->refs, 2);
+    atomic_init(&handle->state, NH_QUEUED);
+    handle->owner = owner;
+    handle->message = message;
+    handle->batch = batch ? nh_batch_ref(batch) : NULL;
+    handle->batch_index = index;
+    return handle;
+}
+
+nh_handle *nh_handle_ref(nh_handle *handle) {
+    atomic_fetch_add_explicit(&handle->refs, 1, memory_order_relaxed);
+    return handle;
+}
+
+void nh_handle_unref(nh_handle *handle) {
+    if (!handle || atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    nh_message_unref(handle->message);
+    nh_receipt_unref(handle->receipt);
+    free(handle);
+}
+
+static void leave_batch(nh_handle *handle, bool settled, bool delivered) {
+    nh_batch *batch = handle->batch;
+    if (!batch)
+        return;
+    handle->batch = NULL;
+    if (settled)
+        nh_batch_settled(batch, handle->batch_index, delivered);
+    nh_batch_unref(batch);
+}
+
+void nh_handle_discard(nh_handle *handle) {
+    leave_batch(handle, false, false);
+    nh_handle_unref(handle);
+}
+
+/* ---------------------------------------------------------------- settling */
+
+bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
+    if (!receipt)
+        receipt = nh_receipt_for(handle->message, reason);
+    stripe *own = stripe_of(handle);
+    nh_owner *owner = handle->owner;
+    pthread_mutex_lock(&own->lock);
+    bool first = atomic_load_explicit(&handle->state, memory_order_relaxed) != NH_SETTLED;
+    nh_watcher *watcher = NULL;
+    if (first) {
+        handle->receipt = receipt;
+        atomic_store_explicit(&handle->state, NH_SETTLED, memory_order_release);
+        watcher = handle->watchers;
+        handle->watchers = NULL;
+        while (watcher) {
+            nh_watcher *next = watcher->sibling;
+            nh_watcher_post(watcher, NH_EVENT_COMPLETE);
+            watcher = next;
+        }
+        if (own->waiting > 0)
+            pthread_cond_broadcast(&own->settled);
+    }
+    pthread_mutex_unlock(&own->lock);
+    if (!first) {
+        nh_receipt_unref(receipt);
+        return false;
+    }
+    nh_status status = receipt ? nh_receipt_status(receipt) : NH_FAILED;
+    leave_batch(handle, true, status == NH_DELIVERED);
+    owner->settled(owner, status);
+    nh_handle_unref(handle);
+    return true;
+}
+
+nh_err nh_handle_deadline_reason(const nh_handle *handle) {
+    const nh_message *message = handle->message;
+    bool expires =
+        message->expires_at > 0 &&
+        (message->timeout < 0 || message->expires_at <= message->created_at + message->timeout);
+    return expires ? NH_E_EXPIRED : NH_E_TIMEOUT;
+}
+
+void nh_handle_set_state(nh_handle *handle, nh_state state) {
+    atomic_store_explicit(&handle->state, (uint8_t)state, memory_order_release);
+}
+
+void nh_handle_tell(nh_handle *handle, nh_event_kind kind) {
+    stripe *own = stripe_of(handle);
+    pthread_mutex_lock(&own->lock);
+    for (nh_watcher *watcher = handle->watchers; watcher; watcher = watcher->sibling)
+        nh_watcher_post(watcher, kind);
+    pthread_mutex_unlock(&own->lock);
+}
+
+/* ----------------------------------------------------------------- looking */
+
+const char *nh_handle_id(const nh_handle *handle) {
+    return handle->message->id;
+}
+
+nh_state nh_handle_state(const nh_handle *handle) {
+    return (nh_state)atomic_load_explicit(&handle->state, memory_order_acquire);
+}
+
+void nh_handle_progress(const nh_handle *handle, uint32_t *done, uint32_t *total) {
+    *done = atomic_load_explicit(&handle->done, memory_order_relaxed);
+    *total = atomic_load_explicit(&handle->total, memory_order_relaxed);
+}
+
+uint32_t nh_handle_retries(const nh_handle *handle) {
+    return atomic_load_explicit(&handle->retries, memory_order_relaxed);
+}
+
+nh_receipt *nh_handle_receipt(nh_handle *handle) {
+    /* The receipt is written before the state and never again. It is NULL only if memory ran out
+     * while settling. */
+    if (nh_handle_state(handle) != NH_SETTLED || !handle->receipt)
+        return NULL;
+    return nh_receipt_ref(handle->receipt);
+}
+
+nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error) {
+    stripe *own = stripe_of(handle);
+    uint64_t due = nh_after(nh_monotonic(), seconds);
+    bool late = false;
+    pthread_mutex_lock(&own->lock);
+    own->waiting++;
+    while (nh_handle_state(handle) != NH_SETTLED && !late &&
+           handle->owner->fork_generation == nh_fork_generation())
+        late = seconds == 0 || nh_cond_wait(&own->settled, &own->lock, due) == ETIMEDOUT;
+    own->waiting--;
+    bool settled = nh_handle_state(handle) == NH_SETTLED;
+    pthread_mutex_unlock(&own->lock);
+    if (settled && handle->receipt)
+        return nh_receipt_ref(handle->receipt);
+    if (settled)
+        nh_fail_memory(error);
+    else if (late)
+        nh_fail(error, NH_E_TIMEOUT, "message %s has not ended after %g s", handle->message->id,
+                seconds);
+    else
+        nh_fail(error, NH_E_CLOSED, "the hub belongs to the process that this one was forked from");
+    return NULL;
+}
+
+/* ---------------------------------------------------------------- watching */
+
+nh_err nh_inbox_watch_handle(nh_inbox *inbox, nh_handle *handle, uint64_t tag) {
+    nh_watcher *watcher = nh_watcher_create(inbox, tag);
+    if (!watcher)
+        return NH_E_INTERNAL;
+    stripe *own = stripe_of(handle);
+    pthread_mutex_lock(&own->lock);
+    if (nh_handle_state(handle) == NH_SETTLED) {
+        nh_watcher_post(watcher, NH_EVENT_COMPLETE);
+    } else {
+        watcher->sibling = handle->watchers;
+        handle->watchers = watcher;
+    }
+    pthread_mutex_unlock(&own->lock);
+    return NH_OK;
+}
+
+/* --------------------------------------------------------------- cancelling */
+
+bool nh_handle_cancel(nh_handle *handle) {
+    if (atomic_exchange_explicit(&handle->cancelled, true, memory_order_acq_rel))
+        return false;
+    stripe *own = stripe_of(handle);
+    nh_owner *owner = NULL;
+    pthread_mutex_lock(&own->lock);
+    if (nh_handle_state(handle) != NH_SETTLED) {
+        /* Unsettled under this lock: the owner cannot have closed yet. */
+        owner = handle->owner;
+        owner->hold(owner);
+    }
+    pthread_mutex_unlock(&own->lock);
+    if (!owner)
+        return false;
+    if (owner->fork_generation == nh_fork_generation())
+        owner->cancel(owner, handle);
+    owner->drop(owner);
+    return true;
+}
+
+nh_doc *nh_handle_message(const nh_handle *handle) {
+    const nh_message *message = handle->message;
+    return nh_doc_from_bytes(message->bytes, message->length, NULL);
+}

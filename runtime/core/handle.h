@@ -1,0 +1,73 @@
+/* handle.h — the life of one accepted message: scheduled → queued → running → settled, the last one
+ * once and for ever. */
+#ifndef NH_CORE_HANDLE_H
+#define NH_CORE_HANDLE_H
+
+#include <stdatomic.h>
+
+#include "runtime/core/inbox.h"
+#include "runtime/core/message.h"
+#include "runtime/core/receipt.h"
+
+/* What a hub does for its handles. Valid as long as one of them has not settled. */
+typedef struct nh_owner nh_owner;
+struct nh_owner {
+    unsigned fork_generation;
+    /* Keeps the owner's memory for a call that comes from outside, and lets it go. */
+    void (*hold)(nh_owner *owner);
+    void (*drop)(nh_owner *owner);
+    /* Takes the message out of the queue or stops its task. */
+    void (*cancel)(nh_owner *owner, nh_handle *handle);
+    /* Counts a settled message. Called without locks, after everybody can see the receipt. */
+    void (*settled)(nh_owner *owner, nh_status status);
+};
+
+struct nh_handle {
+    atomic_uint refs;
+    _Atomic uint8_t state; /* nh_state; leaves NH_SETTLED never */
+    atomic_bool cancelled; /* somebody asked, once */
+    uint32_t batch_index;
+    nh_owner *owner;
+    nh_message *message;
+    nh_batch *batch; /* counted; NULL when it is in none */
+
+    /* How far it is; written by its worker. */
+    _Atomic uint32_t done, total, retries;
+
+    /* Under the handle's stripe lock. */
+    nh_receipt *receipt;
+    nh_watcher *watchers;
+
+    /* The queue's, under its lock. */
+    nh_handle *next, *prev;
+    uint64_t deadline; /* monotonic ns at which it ends unfinished; UINT64_MAX = none. Constant once
+                          accepted */
+    uint64_t release;  /* monotonic ns of its deliver_at, 0 = at once */
+    uint32_t release_position; /* places in the queue's heaps, 0 = in none */
+    uint32_t deadline_position;
+
+    /* The worker's: set by it while it has the message; the mailbox link is under the mailbox's
+     * lock. */
+    _Atomic(void *) worker;
+    void *task;
+    nh_handle *mail_next;
+};
+
+/* One reference for the caller; the one that keeps an unsettled handle alive is its own until
+ * nh_handle_settle. Takes message; refs batch when given. NULL when out of memory (message is
+ * dropped then too). */
+nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index);
+/* For a handle that was never accepted: drops its own reference without settling. */
+void nh_handle_discard(nh_handle *handle);
+
+/* Settles: takes the receipt (NULL: one is made for `reason`), wakes and tells everybody, drops the
+ * handle's own reference. The first call wins; a later one only drops its receipt. Returns whether
+ * it was the first. Thread: any, no lock held. */
+bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason);
+/* What its deadline means when it passes: NH_E_EXPIRED (its expires_at) or NH_E_TIMEOUT. */
+nh_err nh_handle_deadline_reason(const nh_handle *handle);
+void nh_handle_set_state(nh_handle *handle, nh_state state); /* not NH_SETTLED */
+/* Tells the watchers. Thread: the worker that has it. */
+void nh_handle_tell(nh_handle *handle, nh_event_kind kind);
+
+#endif

@@ -1,0 +1,28 @@
+/* inbox.h — watchers: the link between a handle or batch and an inbox.
+ *
+ * A watcher is owned by the list of what it watches (a handle's or batch's, guarded by that one's
+ * lock) until COMPLETE is posted; from then on by its inbox, which frees it once the event was
+ * read, or at once when the inbox is closed.
+ */
+#ifndef NH_CORE_INBOX_H
+#define NH_CORE_INBOX_H
+
+#include "runtime/notifyhub.h"
+
+typedef struct nh_watcher nh_watcher;
+struct nh_watcher {
+    nh_watcher *sibling; /* next of the same handle or batch; its lock guards this */
+    nh_watcher *next;    /* next in the inbox; the inbox's lock guards this and all below */
+    nh_inbox *inbox;     /* a counted reference to its memory */
+    uint64_t tag;
+    unsigned kinds; /* what waits to be read */
+    bool queued;    /* stands in the inbox's queue */
+};
+
+/* NULL when out of memory. */
+nh_watcher *nh_watcher_create(nh_inbox *inbox, uint64_t tag);
+/* Queues an event for the watcher, merged with one that waits. With NH_EVENT_COMPLETE takes the
+ * watcher. Thread: any, holding the lock of what is watched. Blocks: never. */
+void nh_watcher_post(nh_watcher *watcher, nh_event_kind kind);
+
+#endif

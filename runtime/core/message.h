@@ -1,0 +1,34 @@
+/* message.h — an accepted message: checked, immutable, shared by count. */
+#ifndef NH_CORE_MESSAGE_H
+#define NH_CORE_MESSAGE_H
+
+#include <stdatomic.h>
+
+#include "runtime/notifyhub.h"
+
+typedef enum nh_priority { NH_LOW, NH_NORMAL, NH_HIGH, NH_URGENT, NH_PRIORITIES } nh_priority;
+
+enum { NH_TARGETS_MAX = 1000, NH_ATTACHMENTS_MAX = 100 };
+
+typedef struct nh_message {
+    atomic_uint refs;
+    uint8_t priority;
+    double created_at; /* seconds since the epoch, as the next two; 0 = not given */
+    double deliver_at;
+    double expires_at;
+    double timeout; /* seconds from acceptance; negative = none */
+    size_t length;  /* of the packed document */
+    const char *id; /* into `bytes`, behind the document */
+    char bytes[];
+} nh_message;
+
+/* Checks a document against the message's fields (docs: the Message table) and copies it. `largest`
+ * bounds its packed size. Errors: NH_E_INVALID, NH_E_TOO_LARGE, NH_E_EXPIRED, NH_E_INTERNAL, each
+ * naming the field. */
+nh_message *nh_message_create(const nh_doc *doc, size_t largest, nh_error *error);
+nh_message *nh_message_ref(nh_message *message);
+void nh_message_unref(nh_message *message);
+/* What the queue counts for it. */
+size_t nh_message_size(const nh_message *message);
+
+#endif

@@ -1,0 +1,15 @@
+/* receipt.h — what came of a message: a status and a document, immutable, shared by count. */
+#ifndef NH_CORE_RECEIPT_H
+#define NH_CORE_RECEIPT_H
+
+#include "runtime/core/message.h"
+
+/* Takes doc. NULL only when out of memory (doc is dropped then too). */
+nh_receipt *nh_receipt_create(nh_status status, nh_doc *doc);
+/* The receipt of a message that no script has ended: cancelled, expired, timed out, closed. Its
+ * status follows from the reason; its `code` and `error` tell it. NULL only when out of memory. */
+nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason);
+/* cancelled → NH_CANCELLED, expired → NH_EXPIRED, all else NH_FAILED. */
+nh_status nh_status_for(nh_err reason);
+
+#endif

@@ -1,0 +1,71 @@
+/* utf8.c — every text field of every message passes here, so plain ASCII is tested eight bytes at a
+ * time. */
+#include "runtime/core/utf8.h"
+
+#include <stdint.h>
+#include <string.h>
+
+/* Bytes of the character that starts here, 0 when malformed. Table 3-7 of the Unicode standard. */
+static size_t character(const unsigned char *s, size_t left) {
+    unsigned char lead = s[0];
+    unsigned char low = 0x80, high = 0xBF;
+    size_t size;
+    if (lead < 0x80)
+        return 1;
+    if (lead >= 0xC2 && lead <= 0xDF) {
+        size = 2;
+    } else if (lead >= 0xE0 && lead <= 0xEF) {
+        size = 3;
+        if (lead == 0xE0)
+            low = 0xA0;
+        if (lead == 0xED)
+            high = 0x9F;
+    } else if (lead >= 0xF0 && lead <= 0xF4) {
+        size = 4;
+        if (lead == 0xF0)
+            low = 0x90;
+        if (lead == 0xF4)
+            high = 0x8F;
+    } else {
+        return 0;
+    }
+    if (left < size || s[1] < low || s[1] > high)
+        return 0;
+    for (size_t i = 2; i < size; i++)
+        if ((s[i] & 0xC0) != 0x80)
+            return 0;
+    return size;
+}
+
+bool nh_utf8_valid(const char *text, size_t length) {
+    const unsigned char *s = (const unsigned char *)text;
+    size_t i = 0;
+    while (i < length) {
+        uint64_t eight;
+        while (length - i >= sizeof eight) {
+            memcpy(&eight, s + i, sizeof eight);
+            if (eight & UINT64_C(0x8080808080808080))
+                break;
+            i += sizeof eight;
+        }
+        if (i == length)
+            break;
+        size_t size = character(s + i, length - i);
+        if (size == 0)
+            return false;
+        i += size;
+    }
+    return true;
+}
+
+size_t nh_utf8_floor(const char *text, size_t length) {
+    size_t start = length;
+    for (int back = 0; back < 4 && start > 0; back++) {
+        unsigned char byte = (unsigned char)text[--start];
+        if (byte < 0x80)
+            return length;
+        if (byte >= 0xC0)
+            return character((const unsigned char *)text + start, length - start) ? length : start;
+    }
+    return length;
+}

@@ -1,0 +1,432 @@
+/* hub.c — the composition root: opens, wires and closes all the rest, and takes messages in.
+ *
+ * Opening goes engine → queue → pool; closing goes the other way, after the messages. Two counts
+ * keep a hub: `users` are the program's references, the last of which closes it; `memory` also
+ * counts calls that came through a handle and are still under way. The hub accepts until
+ * nh_hub_close; from then on the queue refuses, and everything accepted before is settled before
+ * the close returns. Any thread may call anything here.
+ */
+#include "runtime/hub.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "platforms/transports/transports.h"
+#include "runtime/core/batch.h"
+#include "runtime/core/clock.h"
+#include "runtime/core/error.h"
+#include "runtime/core/fork.h"
+#include "runtime/core/handle.h"
+#include "runtime/work/engine_load.h"
+#include "runtime/work/pool.h"
+
+enum { SETTLE_AT_ONCE = 256, STATUSES = NH_EXPIRED + 1 };
+
+struct nh_hub {
+    nh_owner owner; /* first: handles know only this */
+    atomic_uint users;
+    atomic_uint memory;
+    uint64_t opened;      /* monotonic ns */
+    size_t message_bytes; /* most of one message */
+    nh_work work;
+    nh_pool *pool;
+    size_t capacity;
+
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t settled[STATUSES];
+    _Atomic size_t pending; /* accepted and not settled */
+    atomic_bool closing;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* pending fell to 0 while closing, or the hub is closed */
+    bool closed;
+};
+
+const char *nh_version(void) {
+    return NH_VERSION;
+}
+
+/* ---------------------------------------------------------------- for handles */
+
+static nh_hub *hub_of(nh_owner *owner) {
+    return (nh_hub *)((char *)owner - offsetof(nh_hub, owner));
+}
+
+static void hold(nh_owner *owner) {
+    atomic_fetch_add_explicit(&hub_of(owner)->memory, 1, memory_order_relaxed);
+}
+
+static void drop(nh_owner *owner) {
+    nh_hub *hub = hub_of(owner);
+    if (atomic_fetch_sub_explicit(&hub->memory, 1, memory_order_acq_rel) != 1)
+        return;
+    nh_pool_destroy(hub->pool);
+    nh_queue_destroy(hub->work.queue);
+    if (hub->work.engine)
+        hub->work.ops->close(hub->work.engine);
+    pthread_cond_destroy(&hub->changed);
+    pthread_mutex_destroy(&hub->lock);
+    free(hub);
+}
+
+static void cancel(nh_owner *owner, nh_handle *handle) {
+    nh_hub *hub = hub_of(owner);
+    if (nh_queue_remove(hub->work.queue, handle)) {
+        nh_handle_settle(handle, NULL, NH_E_CANCELLED);
+        return;
+    }
+    nh_worker *worker = atomic_load_explicit(&handle->worker, memory_order_relaxed);
+    if (worker)
+        nh_worker_cancel(worker, handle);
+}
+
+/* `count` messages are no longer pending; the last one ends the wait of a close. */
+static void leave(nh_hub *hub, size_t count) {
+    if (atomic_fetch_sub_explicit(&hub->pending, count, memory_order_seq_cst) != count ||
+        !atomic_load_explicit(&hub->closing, memory_order_seq_cst))
+        return;
+    pthread_mutex_lock(&hub->lock);
+    pthread_cond_broadcast(&hub->changed);
+    pthread_mutex_unlock(&hub->lock);
+}
+
+static void settled(nh_owner *owner, nh_status status) {
+    nh_hub *hub = hub_of(owner);
+    atomic_fetch_add_explicit(&hub->settled[status], 1, memory_order_relaxed);
+    leave(hub, 1);
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static size_t option(const nh_doc *config, const char *group, const char *name, size_t otherwise) {
+    const nh_value *value = nh_value_get(nh_value_get(nh_doc_root(config), group), name);
+    int64_t number = nh_value_int(value, (int64_t)otherwise);
+    return number > 0 ? (size_t)number : otherwise;
+}
+
+static double seconds_option(const nh_doc *config, const char *group, const char *name,
+                             double otherwise) {
+    return nh_value_real(nh_value_get(nh_value_get(nh_doc_root(config), group), name), otherwise);
+}
+
+/* Every connection is a descriptor: what the process may open is shared out, with some left for the
+ * program. */
+static size_t connections_for(size_t wanted, size_t workers) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return wanted;
+    size_t spare = (size_t)limit.rlim_cur > 256 ? (size_t)limit.rlim_cur - 128 : 128;
+    size_t share = spare / workers > 8 ? spare / workers : 8;
+    return share < wanted ? share : wanted;
+}
+
+static nh_pool_options pool_options(const nh_doc *config) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t cores = processors < 1                 ? 1
+                   : processors > NH_WORKERS_MOST ? NH_WORKERS_MOST
+                                                  : (size_t)processors;
+    nh_pool_options options = {.idle = seconds_option(config, "workers", "idle", 10)};
+    options.min = option(config, "workers", "min", 1);
+    options.max = option(config, "workers", "max", options.min > cores ? options.min : cores);
+    options.start = option(config, "workers", "start", options.min);
+    return options;
+}
+
+static nh_transport_limits transport_limits(const nh_doc *config, size_t workers) {
+    size_t connections = option(config, "transport", "connections", 1024);
+    return (nh_transport_limits){
+        .response_bytes = option(config, "transport", "response_bytes", 64 << 10),
+        .header_bytes = option(config, "transport", "header_bytes", 64 << 10),
+        .connect_timeout = seconds_option(config, "transport", "connect_timeout", 5),
+        .timeout = seconds_option(config, "transport", "timeout", 30),
+        .connections = connections_for(connections, workers),
+    };
+}
+
+static nh_err check_workers(const nh_pool_options *options, nh_error *error) {
+    if (options->min <= options->start && options->start <= options->max &&
+        options->max <= NH_WORKERS_MOST)
+        return NH_OK;
+    return nh_fail(error, NH_E_CONFIG,
+                   "workers: needs min <= start <= max <= %d, has %zu, %zu, %zu", NH_WORKERS_MOST,
+                   options->min, options->start, options->max);
+}
+
+nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
+                         const nh_transport_ops *const *transports, nh_error *error) {
+    nh_hub *hub = calloc(1, sizeof *hub);
+    if (!hub || pthread_mutex_init(&hub->lock, NULL) != 0) {
+        free(hub);
+        nh_fail_memory(error);
+        return NULL;
+    }
+    nh_cond_init(&hub->changed);
+    hub->owner = (nh_owner){.fork_generation = nh_fork_generation(),
+                            .hold = hold,
+                            .drop = drop,
+                            .cancel = cancel,
+                            .settled = settled};
+    atomic_init(&hub->users, 1);
+    atomic_init(&hub->memory, 1);
+    hub->opened = nh_monotonic();
+    hub->work.ops = engine;
+    hub->work.transports = transports;
+    if (engine->open(config, &hub->work.engine, error) != NH_OK) {
+        hub->work.engine = NULL;
+        goto fail;
+    }
+    const nh_doc *whole = engine->config(hub->work.engine);
+    nh_pool_options options = pool_options(whole);
+    if (check_workers(&options, error) != NH_OK)
+        goto fail;
+    hub->work.limits = transport_limits(whole, options.max);
+    hub->work.in_flight = option(whole, "workers", "in_flight", 2048);
+    hub->message_bytes = option(whole, "queue", "message_bytes", 32 << 20);
+    hub->capacity = option(whole, "queue", "capacity", 100000);
+    hub->work.queue =
+        nh_queue_create(hub->capacity, option(whole, "queue", "bytes", 256 << 20), error);
+    if (!hub->work.queue)
+        goto fail;
+    hub->pool = nh_pool_create(&hub->work, &options, error);
+    if (!hub->pool)
+        goto fail;
+    return hub;
+fail:
+    drop(&hub->owner);
+    return NULL;
+}
+
+nh_hub *nh_hub_open(const nh_doc *config, nh_error *error) {
+    const nh_engine_ops *engine = nh_engine_load(error);
+    return engine ? nh_hub_open_with(config, engine, nh_transports, error) : NULL;
+}
+
+nh_doc *nh_config_load(const char *path, nh_error *error) {
+    const nh_engine_ops *engine = nh_engine_load(error);
+    return engine ? engine->load_config(path, error) : NULL;
+}
+
+nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error) {
+    return hub->work.ops->platforms(hub->work.engine, error);
+}
+
+/* ---------------------------------------------------------------- accepting */
+
+static bool is_forked(const nh_hub *hub) {
+    return hub->owner.fork_generation != nh_fork_generation();
+}
+
+static nh_err refuse_if_closed(const nh_hub *hub, nh_error *error) {
+    if (is_forked(hub))
+        return nh_fail(error, NH_E_CLOSED,
+                       "the hub belongs to the process that this one was forked from");
+    if (atomic_load_explicit(&hub->closing, memory_order_acquire))
+        return nh_fail(error, NH_E_CLOSED, "the hub is closed");
+    return NH_OK;
+}
+
+/* Turns the message's times into monotonic ones. */
+static void set_times(nh_handle *handle) {
+    const nh_message *message = handle->message;
+    uint64_t now = nh_monotonic();
+    handle->deadline = nh_after(now, message->timeout);
+    if (message->expires_at > 0) {
+        uint64_t expires = nh_after(now, message->expires_at - message->created_at);
+        if (expires < handle->deadline)
+            handle->deadline = expires;
+    }
+    if (message->deliver_at > message->created_at)
+        handle->release = nh_after(now, message->deliver_at - message->created_at);
+}
+
+/* A handle ready to be queued, with a reference for the caller. */
+static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, size_t index,
+                              nh_error *error) {
+    nh_message *message = nh_message_create(doc, hub->message_bytes, error);
+    if (!message)
+        return NULL;
+    nh_handle *handle = nh_handle_create(&hub->owner, message, batch, (uint32_t)index);
+    if (handle)
+        set_times(handle);
+    else
+        nh_fail_memory(error);
+    return handle;
+}
+
+static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count, nh_error *error) {
+    uint64_t earliest = UINT64_MAX;
+    for (size_t i = 0; i < count; i++) {
+        if (handles[i]->deadline < earliest)
+            earliest = handles[i]->deadline;
+        if (handles[i]->release > 0 && handles[i]->release < earliest)
+            earliest = handles[i]->release;
+    }
+    /* Counted before it can settle; taken back when it was refused. */
+    atomic_fetch_add_explicit(&hub->pending, count, memory_order_seq_cst);
+    nh_err failed = nh_queue_push(hub->work.queue, handles, count, error);
+    if (failed) {
+        leave(hub, count);
+        return failed;
+    }
+    atomic_fetch_add_explicit(&hub->accepted, count, memory_order_relaxed);
+    nh_pool_pushed(hub->pool, count, earliest);
+    return NH_OK;
+}
+
+nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error) {
+    if (refuse_if_closed(hub, error))
+        return NULL;
+    nh_handle *handle = make_handle(hub, message, NULL, 0, error);
+    if (handle && admit(hub, &handle, 1, error) != NH_OK) {
+        nh_handle_discard(handle);
+        nh_handle_unref(handle);
+        return NULL;
+    }
+    return handle;
+}
+
+nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
+                            nh_error *error) {
+    if (refuse_if_closed(hub, error))
+        return NULL;
+    if (count == 0 || count > NH_BATCH_MAX) {
+        nh_fail(error, NH_E_INVALID, "a batch must have 1 to %d messages, not %zu", NH_BATCH_MAX,
+                count);
+        return NULL;
+    }
+    nh_batch *batch = nh_batch_create(count);
+    nh_handle **handles = malloc(count * sizeof *handles);
+    size_t made = 0;
+    if (!batch || !handles) {
+        nh_fail_memory(error);
+        goto fail;
+    }
+    for (; made < count; made++) {
+        nh_error fault;
+        handles[made] = make_handle(hub, messages[made], batch, made, &fault);
+        if (!handles[made]) {
+            nh_fail(error, fault.code, "messages[%zu].%.*s", made + 1, NH_ERROR_MESSAGE_MAX - 32,
+                    fault.message);
+            goto fail;
+        }
+        nh_batch_put(batch, made, handles[made]);
+    }
+    if (admit(hub, handles, count, error) != NH_OK)
+        goto fail;
+    free(handles);
+    return batch;
+fail:
+    for (size_t i = 0; i < made; i++)
+        nh_handle_discard(handles[i]);
+    free(handles);
+    nh_batch_unref(batch);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ closing */
+
+/* Settles as closed what waits in the queue beyond `horizon` (0: all). */
+static size_t settle_queued(nh_hub *hub, uint64_t horizon) {
+    nh_handle *handles[SETTLE_AT_ONCE];
+    size_t count, total = 0;
+    while ((count = nh_queue_drain(hub->work.queue, horizon, handles, SETTLE_AT_ONCE)) > 0) {
+        for (size_t i = 0; i < count; i++)
+            nh_handle_settle(handles[i], NULL, NH_E_CLOSED);
+        total += count;
+    }
+    return total;
+}
+
+size_t nh_hub_close(nh_hub *hub, double seconds) {
+    if (is_forked(hub))
+        return 0;
+    uint64_t due = nh_after(nh_monotonic(), seconds);
+    pthread_mutex_lock(&hub->lock);
+    if (atomic_exchange_explicit(&hub->closing, true, memory_order_seq_cst)) {
+        while (!hub->closed)
+            pthread_cond_wait(&hub->changed, &hub->lock);
+        pthread_mutex_unlock(&hub->lock);
+        return 0;
+    }
+    pthread_mutex_unlock(&hub->lock);
+
+    nh_queue_close(hub->work.queue);
+    size_t left = due == UINT64_MAX ? 0 : settle_queued(hub, due);
+    bool late = false;
+    pthread_mutex_lock(&hub->lock);
+    while (atomic_load_explicit(&hub->pending, memory_order_seq_cst) > 0 && !late)
+        late = nh_cond_wait(&hub->changed, &hub->lock, due) == ETIMEDOUT;
+    pthread_mutex_unlock(&hub->lock);
+    left += settle_queued(hub, 0);
+    left += nh_pool_stop(hub->pool);
+
+    pthread_mutex_lock(&hub->lock);
+    hub->closed = true;
+    pthread_cond_broadcast(&hub->changed);
+    pthread_mutex_unlock(&hub->lock);
+    return left;
+}
+
+nh_hub *nh_hub_ref(nh_hub *hub) {
+    atomic_fetch_add_explicit(&hub->users, 1, memory_order_relaxed);
+    return hub;
+}
+
+void nh_hub_unref(nh_hub *hub) {
+    if (!hub || atomic_fetch_sub_explicit(&hub->users, 1, memory_order_acq_rel) != 1)
+        return;
+    if (is_forked(hub))
+        return; /* its threads are not here; its memory is the parent's picture */
+    nh_hub_close(hub, 0);
+    drop(&hub->owner);
+}
+
+/* ------------------------------------------------------------------ figures */
+
+static void put(nh_writer *writer, const char *name, uint64_t value) {
+    nh_writer_cstring(writer, name);
+    nh_writer_int(writer, (int64_t)value);
+}
+
+nh_doc *nh_hub_stats(nh_hub *hub) {
+    nh_queue_figures queue;
+    nh_pool_figures pool;
+    nh_writer *writer = nh_writer_create();
+    if (!writer)
+        return NULL;
+    nh_queue_read(hub->work.queue, &queue);
+    nh_pool_read(hub->pool, &pool);
+    nh_writer_map(writer, 7 + STATUSES);
+    nh_writer_cstring(writer, "version");
+    nh_writer_cstring(writer, nh_version());
+    nh_writer_cstring(writer, "uptime");
+    nh_writer_real(writer, (double)(nh_monotonic() - hub->opened) / (double)NH_SECOND);
+    put(writer, "accepted", atomic_load(&hub->accepted));
+    put(writer, "pending", atomic_load(&hub->pending));
+    put(writer, "retries", atomic_load(&hub->work.retries));
+    for (int status = 0; status < STATUSES; status++)
+        put(writer, nh_status_name((nh_status)status), atomic_load(&hub->settled[status]));
+    nh_writer_cstring(writer, "queue");
+    nh_writer_map(writer, 7);
+    put(writer, "capacity", hub->capacity);
+    put(writer, "low", queue.ready[NH_LOW]);
+    put(writer, "normal", queue.ready[NH_NORMAL]);
+    put(writer, "high", queue.ready[NH_HIGH]);
+    put(writer, "urgent", queue.ready[NH_URGENT]);
+    put(writer, "scheduled", queue.scheduled);
+    put(writer, "bytes", queue.bytes);
+    nh_writer_cstring(writer, "workers");
+    nh_writer_map(writer, 5);
+    put(writer, "count", pool.workers);
+    put(writer, "in_flight", pool.in_flight);
+    put(writer, "memory", pool.memory);
+    put(writer, "grown", pool.grown);
+    put(writer, "shrunk", pool.shrunk);
+    nh_doc *doc = nh_writer_finish(writer, NULL);
+    nh_writer_destroy(writer);
+    return doc;
+}

@@ -1,0 +1,231 @@
+/* api_json.c — the module `json`: lua-cjson reads, and what it makes a float of that was an integer
+ * becomes one again. Writing is done here, because Debian's cjson keeps no more than 14 digits of a
+ * number and knows no empty array: integers and floats come out whole, a table with keys 1…n is an
+ * array, an empty one an object unless json.array marked it. The text grows in a buffer that the vm
+ * keeps, bounded by NH_JSON_MAX. Errors of decode are returned: what it reads comes from outside.
+ */
+#include <lauxlib.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/script/value.h"
+#include "runtime/script/vm.h"
+
+int luaopen_cjson(lua_State *L);
+
+enum { DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
+
+/* ----------------------------------------------------------------- writing */
+
+static char *room(lua_State *L, nh_text *out, size_t more) {
+    if (more > NH_JSON_MAX - out->length)
+        luaL_error(L, "json.encode: the text is longer than %d bytes", NH_JSON_MAX);
+    if (out->length + more > out->room) {
+        size_t size = 2 * (out->length + more) + 256;
+        char *bytes = realloc(out->bytes, size);
+        if (!bytes)
+            luaL_error(L, "out of memory");
+        out->bytes = bytes;
+        out->room = size;
+    }
+    return out->bytes + out->length;
+}
+
+static void add(lua_State *L, nh_text *out, const char *bytes, size_t length) {
+    memcpy(room(L, out, length), bytes, length);
+    out->length += length;
+}
+
+/* RFC 8259: quote, backslash and control characters are escaped; the rest is UTF-8 as it is. */
+static void add_string(lua_State *L, nh_text *out, int index) {
+    static const char short_form[] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r',
+                                      ['\t'] = 't', ['"'] = '"',  ['\\'] = '\\'};
+    size_t length;
+    const unsigned char *text = (const unsigned char *)lua_tolstring(L, index, &length);
+    char *to = room(L, out, 6 * length + 2);
+    *to++ = '"';
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = text[i];
+        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7F) {
+            *to++ = (char)c;
+        } else if (c < sizeof short_form && short_form[c]) {
+            *to++ = '\\';
+            *to++ = short_form[c];
+        } else {
+            to += snprintf(to, 7, "\\u%04x", c);
+        }
+    }
+    *to++ = '"';
+    out->length = (size_t)(to - out->bytes);
+}
+
+/* The shortest form that reads back as the same number. */
+static void add_real(lua_State *L, nh_text *out, double number) {
+    char text[32];
+    if (!isfinite(number))
+        luaL_error(L, "json.encode: a number that is not finite");
+    int length = snprintf(text, sizeof text, "%.15g", number);
+    if (strtod(text, NULL) != number)
+        length = snprintf(text, sizeof text, "%.17g", number);
+    add(L, out, text, (size_t)length);
+}
+
+static void add_value(lua_State *L, nh_text *out, int index, int depth);
+
+static void add_array(lua_State *L, nh_text *out, int index, int depth) {
+    size_t count = lua_rawlen(L, index);
+    add(L, out, "[", 1);
+    for (size_t i = 1; i <= count; i++) {
+        if (i > 1)
+            add(L, out, ",", 1);
+        lua_rawgeti(L, index, (lua_Integer)i);
+        add_value(L, out, lua_gettop(L), depth);
+        lua_pop(L, 1);
+    }
+    add(L, out, "]", 1);
+}
+
+static void add_object(lua_State *L, nh_text *out, int index, int depth) {
+    bool first = true;
+    add(L, out, "{", 1);
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        if (!first)
+            add(L, out, ",", 1);
+        first = false;
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            if (lua_type(L, -2) != LUA_TNUMBER)
+                luaL_error(L, "json.encode: a %s cannot be a key", luaL_typename(L, -2));
+            lua_pushvalue(L, -2); /* lua_next must not see its key changed */
+            lua_tostring(L, -1);
+            add_string(L, out, -1);
+            lua_pop(L, 1);
+        } else {
+            add_string(L, out, -2);
+        }
+        add(L, out, ":", 1);
+        add_value(L, out, lua_gettop(L), depth);
+    }
+    add(L, out, "}", 1);
+}
+
+static void add_table(lua_State *L, nh_text *out, int index, int depth) {
+    size_t pairs;
+    if (depth == DEPTH_MOST)
+        luaL_error(L, "json.encode: nested more than %d levels deep", DEPTH_MOST);
+    luaL_checkstack(L, 8, "json.encode");
+    if (nh_is_sequence(L, index, &pairs))
+        add_array(L, out, index, depth + 1);
+    else
+        add_object(L, out, index, depth + 1);
+}
+
+static void add_value(lua_State *L, nh_text *out, int index, int depth) {
+    char number[32];
+    switch (lua_type(L, index)) {
+    case LUA_TNIL:
+        add(L, out, "null", 4);
+        break;
+    case LUA_TBOOLEAN:
+        if (lua_toboolean(L, index))
+            add(L, out, "true", 4);
+        else
+            add(L, out, "false", 5);
+        break;
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index))
+            add(L, out, number,
+                (size_t)snprintf(number, sizeof number, LUA_INTEGER_FMT, lua_tointeger(L, index)));
+        else
+            add_real(L, out, lua_tonumber(L, index));
+        break;
+    case LUA_TSTRING:
+        add_string(L, out, index);
+        break;
+    case LUA_TTABLE:
+        add_table(L, out, index, depth);
+        break;
+    default:
+        if (lua_type(L, index) != LUA_TLIGHTUSERDATA || lua_touserdata(L, index))
+            luaL_error(L, "json.encode: a %s has no JSON form", luaL_typename(L, index));
+        add(L, out, "null", 4); /* json.null */
+    }
+}
+
+static int encode(lua_State *L) {
+    nh_text *out = &nh_vm_of(L)->text;
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    out->length = 0;
+    add_value(L, out, 1, 0);
+    lua_pushlstring(L, out->bytes, out->length);
+    return 1;
+}
+
+static int array(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_pushnil(L);
+    if (lua_next(L, 1))
+        lua_settop(L, 1);
+    else
+        nh_mark_array(L, 1);
+    return 1;
+}
+
+/* ----------------------------------------------------------------- reading */
+
+static bool is_integral(lua_State *L, int index) {
+    double number = lua_tonumber(L, index);
+    return lua_type(L, index) == LUA_TNUMBER && floor(number) == number &&
+           fabs(number) <= 9007199254740992.0;
+}
+
+/* Turns integral floats of the table at `index` into integers, all the way down. */
+static void integers(lua_State *L, int index) {
+    luaL_checkstack(L, 4, "json.decode");
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        if (lua_istable(L, -1)) {
+            integers(L, lua_gettop(L)); /* cjson bounds the depth */
+        } else if (is_integral(L, -1)) {
+            lua_pushvalue(L, -2);
+            lua_pushinteger(L, (lua_Integer)lua_tonumber(L, -2));
+            lua_rawset(L, index);
+        }
+    }
+}
+
+/* Upvalue: cjson.decode. */
+static int decode(lua_State *L) {
+    luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        lua_pushnil(L);
+        lua_insert(L, 1);
+        return 2;
+    }
+    if (lua_istable(L, 1))
+        integers(L, 1);
+    else if (is_integral(L, 1))
+        lua_pushinteger(L, (lua_Integer)lua_tonumber(L, 1));
+    return 1;
+}
+
+int nh_open_json(lua_State *L) {
+    static const luaL_Reg functions[] = {{"encode", encode}, {"array", array}, {NULL, NULL}};
+    luaL_newlib(L, functions);
+    luaL_requiref(L, "cjson", luaopen_cjson, 0);
+    lua_getfield(L, -1, "decode_max_depth");
+    lua_pushinteger(L, DEPTH_MOST);
+    lua_call(L, 1, 0);
+    lua_getfield(L, -1, "decode");
+    lua_pushcclosure(L, decode, 1);
+    lua_setfield(L, -3, "decode");
+    lua_getfield(L, -1, "null");
+    lua_setfield(L, -3, "null");
+    lua_pop(L, 1);
+    return 1;
+}

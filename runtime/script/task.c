@@ -1,0 +1,466 @@
+/* task.c — runs one message: a main coroutine, and one more for each delivery that goes out beside
+ * others.
+ *
+ * A strand is one coroutine of a task. It waits for one thing at a time: an operation of the host
+ * (transfer, sleep) or the strands that it started with task.parallel. lib/main's run(context) is
+ * the main strand; what it returns, a status and a receipt, ends the task. A task that is stopped
+ * has its operations cancelled and its coroutines closed, and then lib/main's stop(context, code,
+ * text) makes the receipt of what was reached.
+ *
+ * Owned by the worker's thread. Every entry from the host runs inside a protected call, so that
+ * running out of memory fails the message and not the process; every strand is anchored in the
+ * registry and let go exactly once. The strand that runs is found from its lua_State (extra space);
+ * a coroutine that a script made itself has none and may not wait.
+ */
+#include "runtime/script/task.h"
+
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/core/clock.h"
+#include "runtime/core/doc.h"
+#include "runtime/core/error.h"
+#include "runtime/core/nearest.h"
+#include "runtime/script/file.h"
+#include "runtime/script/value.h"
+
+enum { STRANDS_MOST = 1024, NAMES_MOST = 256 };
+
+typedef struct script script;
+
+typedef struct strand {
+    nh_op op; /* first */
+    script *owner;
+    lua_State *co;
+    int anchor; /* registry reference of co */
+    struct strand *parent;
+    int place;                  /* of its result in the parent's list */
+    int results;                /* registry reference of the list that its children fill */
+    size_t missing;             /* children that still run */
+    bool waits;                 /* for an operation or children: a yield is in order */
+    struct strand *next, *prev; /* of the same task */
+} strand;
+
+struct script {
+    nh_vm *vm;
+    nh_task *task;
+    strand strands; /* head of the ring; its parent-less member is the main strand */
+    size_t count;
+    int context; /* registry reference of the table that run and stop share */
+};
+
+static void resume(strand *s, int arguments);
+
+/* ----------------------------------------------------------------- strands */
+
+static strand *running(lua_State *L) {
+    strand *s = *(strand **)lua_getextraspace(L);
+    if (!s)
+        luaL_error(
+            L, "this can only wait in the coroutine of a message, not in one of the script's own");
+    return s;
+}
+
+/* Makes a strand for the function on top of the state's stack [-1, +0]. May raise. */
+static strand *make_strand(script *owner, lua_State *L, strand *parent, int place) {
+    lua_State *co = lua_newthread(L);
+    lua_insert(L, -2);
+    lua_xmove(L, co, 1);
+    int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+    strand *s = calloc(1, sizeof *s);
+    if (!s) {
+        luaL_unref(L, LUA_REGISTRYINDEX, anchor);
+        luaL_error(L, "out of memory");
+    }
+    s->op.task = owner->task;
+    s->owner = owner;
+    s->co = co;
+    s->anchor = anchor;
+    s->parent = parent;
+    s->place = place;
+    s->results = LUA_NOREF;
+    s->next = &owner->strands;
+    s->prev = owner->strands.prev;
+    s->prev->next = s->next->prev = s;
+    owner->count++;
+    *(strand **)lua_getextraspace(co) = s;
+    return s;
+}
+
+static void free_strand(strand *s) {
+    lua_State *L = s->owner->vm->L;
+    s->prev->next = s->next;
+    s->next->prev = s->prev;
+    s->owner->count--;
+    *(strand **)lua_getextraspace(s->co) = NULL;
+    luaL_unref(L, LUA_REGISTRYINDEX, s->results);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->anchor);
+    free(s);
+}
+
+/* Stops all that runs for the task; its coroutines' to-be-closed variables are closed. */
+static void free_strands(script *owner) {
+    while (owner->strands.next != &owner->strands) {
+        strand *s = owner->strands.prev; /* children before parents */
+        owner->vm->host->op_cancel(&s->op);
+        lua_resetthread(s->co);
+        free_strand(s);
+    }
+}
+
+/* ------------------------------------------------------------------ ending */
+
+static nh_status status_from(const char *name) {
+    for (nh_status status = NH_DELIVERED; status <= NH_EXPIRED; status++)
+        if (name && strcmp(name, nh_status_name(status)) == 0)
+            return status;
+    return NH_FAILED;
+}
+
+/* Takes status and receipt from the top of the state's stack and ends the task with them. */
+static void settle(script *owner) {
+    nh_vm *vm = owner->vm;
+    int base = lua_gettop(vm->L) - 2;
+    nh_status status = status_from(lua_tostring(vm->L, -2));
+    nh_doc *receipt = lua_istable(vm->L, -1) ? nh_vm_pop_doc(vm, "receipt", NULL) : NULL;
+    lua_settop(vm->L, base);
+    nh_task *task = owner->task;
+    free_strands(owner);
+    luaL_unref(vm->L, LUA_REGISTRYINDEX, owner->context);
+    free(owner);
+    task->script = NULL;
+    vm->ended = task;
+    vm->host->settle(task, status, receipt);
+}
+
+/* Ends the task before its script did. */
+static void stop(script *owner, const char *code, const char *text) {
+    nh_vm *vm = owner->vm;
+    lua_State *L = vm->L;
+    free_strands(owner);
+    nh_vm_push_main(vm, "stop");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
+    lua_pushstring(L, code);
+    lua_pushstring(L, text);
+    if (nh_vm_call(vm, 3, 2, NULL) != NH_OK) {
+        lua_pushliteral(L, "failed");
+        lua_pushnil(L);
+    }
+    settle(owner);
+}
+
+/* ---------------------------------------------------------------- resuming */
+
+static void child_ended(strand *s, bool failed) {
+    strand *parent = s->parent;
+    lua_State *L = s->owner->vm->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, parent->results);
+    lua_xmove(s->co, L, 1);
+    if (failed) { /* an error of a child is its result's `error` */
+        lua_createtable(L, 0, 1);
+        lua_insert(L, -2);
+        lua_setfield(L, -2, "error");
+    }
+    lua_rawseti(L, -2, s->place);
+    lua_pop(L, 1);
+    free_strand(s);
+    if (--parent->missing > 0 || !parent->waits)
+        return;
+    lua_rawgeti(parent->co, LUA_REGISTRYINDEX, parent->results);
+    resume(parent, 1);
+}
+
+static void main_ended(strand *s, int results) {
+    script *owner = s->owner;
+    if (results != 2) {
+        stop(owner, "internal", "the message's script returned no receipt");
+        return;
+    }
+    lua_xmove(s->co, owner->vm->L, 2);
+    settle(owner);
+}
+
+static void failed(strand *s) {
+    script *owner = s->owner;
+    lua_State *L = owner->vm->L;
+    luaL_traceback(L, s->co, nh_error_text(s->co, -1), 0);
+    lua_pop(s->co, 1);
+    if (s->parent) {
+        lua_resetthread(s->co);
+        lua_settop(s->co, 0);
+        lua_xmove(L, s->co, 1);
+        child_ended(s, true);
+        return;
+    }
+    stop(owner, "script", lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
+/* Runs the strand until it waits or ends. What it runs may end the task: nothing of it may be
+ * touched afterwards. */
+static void resume(strand *s, int arguments) {
+    int results;
+    s->waits = false;
+    int status = lua_resume(s->co, s->owner->vm->L, arguments, &results);
+    if (status == LUA_YIELD && s->waits)
+        return;
+    if (status == LUA_YIELD) {
+        lua_settop(s->co, 0);
+        lua_pushliteral(s->co, "coroutine.yield outside of a coroutine of the script's own");
+        status = LUA_ERRRUN;
+    }
+    if (status != LUA_OK)
+        failed(s);
+    else if (s->parent) {
+        lua_settop(s->co, results > 0 ? lua_gettop(s->co) - results + 1 : lua_gettop(s->co) + 1);
+        child_ended(s, false);
+    } else
+        main_ended(s, results);
+}
+
+/* ----------------------------------------------------------- module `task` */
+
+static int transfer(lua_State *L) {
+    strand *s = running(L);
+    nh_vm *vm = nh_vm_of(L);
+    const char *name = luaL_checkstring(L, 1);
+    nh_error error;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 2);
+    nh_writer_clear(vm->writer);
+    nh_write_value(L, 2, vm->writer, "request");
+    nh_doc *request = nh_writer_finish(vm->writer, &error);
+    if (!request || vm->host->transfer(&s->op, name, request, &error) != NH_OK) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        lua_pushstring(L, nh_err_name(error.code));
+        return 3;
+    }
+    s->waits = true;
+    return lua_yield(L, 0);
+}
+
+static int sleep_for(lua_State *L) {
+    strand *s = running(L);
+    double seconds = luaL_checknumber(L, 1);
+    nh_error error;
+    luaL_argcheck(L, seconds >= 0, 1, "must not be negative");
+    if (nh_vm_of(L)->host->sleep(&s->op, seconds, &error) != NH_OK)
+        return luaL_error(L, "%s", error.message);
+    s->waits = true;
+    return lua_yield(L, 0);
+}
+
+/* parallel(list, f): calls f(list[i]) for each i at once, each in a strand of its own; returns the
+ * list of their results. */
+static int parallel(lua_State *L) {
+    strand *s = running(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_Integer count = luaL_len(L, 1);
+    if ((size_t)count > STRANDS_MOST - s->owner->count)
+        return luaL_error(L, "more than %d deliveries of one message at once", STRANDS_MOST);
+    lua_createtable(L, (int)count, 0);
+    lua_pushvalue(L, -1);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->results);
+    s->results = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->missing = (size_t)count;
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_pushvalue(L, 2);
+        strand *child = make_strand(s->owner, L, s, (int)i);
+        lua_geti(L, 1, i);
+        lua_xmove(L, child->co, 1);
+        resume(child, 1); /* cannot end the task: this strand still runs */
+    }
+    if (s->missing > 0) {
+        s->waits = true;
+        return lua_yield(L, 0);
+    }
+    return 1;
+}
+
+static int progress(lua_State *L) {
+    strand *s = running(L);
+    nh_vm_of(L)->host->progress(s->op.task, (uint32_t)luaL_checkinteger(L, 1),
+                                (uint32_t)luaL_checkinteger(L, 2));
+    return 0;
+}
+
+static int retrying(lua_State *L) {
+    nh_vm_of(L)->host->retrying(running(L)->op.task);
+    return 0;
+}
+
+static int now(lua_State *L) {
+    lua_pushnumber(L, nh_wall());
+    return 1;
+}
+
+/* A duration is taken from the clock that nobody sets. */
+static int monotonic(lua_State *L) {
+    lua_pushnumber(L, (double)nh_monotonic() / (double)NH_SECOND);
+    return 1;
+}
+
+/* nearest(text, names) → the known name that was meant, or nil. */
+static int nearest(lua_State *L) {
+    const char *names[NAMES_MOST];
+    size_t length, count = 0;
+    const char *text = luaL_checklstring(L, 1, &length);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checkstack(L, NAMES_MOST, NULL);
+    while (count < NAMES_MOST && lua_rawgeti(L, 2, (lua_Integer)count + 1) == LUA_TSTRING)
+        names[count++] = lua_tostring(L, -1);
+    lua_pushstring(L, nh_nearest(text, length, names, count));
+    return 1;
+}
+
+/* read_file(path, most) → content, or nil, message: an attachment on its way into a request. */
+static int read_file(lua_State *L) {
+    nh_error error;
+    size_t length;
+    char *content =
+        nh_file_read(luaL_checkstring(L, 1), (size_t)luaL_checkinteger(L, 2), &length, &error);
+    if (!content) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        return 2;
+    }
+    lua_pushlstring(L, content, length);
+    free(content);
+    return 1;
+}
+
+static int adapters(lua_State *L) {
+    nh_bundle_names(nh_vm_of(L)->bundle, L, "adapters/");
+    return 1;
+}
+
+int nh_open_task(lua_State *L) {
+    static const luaL_Reg functions[] = {{"transfer", transfer},
+                                         {"sleep", sleep_for},
+                                         {"parallel", parallel},
+                                         {"progress", progress},
+                                         {"retrying", retrying},
+                                         {"now", now},
+                                         {"nearest", nearest},
+                                         {"monotonic", monotonic},
+                                         {"read_file", read_file},
+                                         {"adapters", adapters},
+                                         {NULL, NULL}};
+    luaL_newlib(L, functions);
+    return 1;
+}
+
+/* --------------------------------------------------------------- the seam */
+
+/* What a protected call needs, on its C stack. */
+typedef struct start_call {
+    nh_vm *vm;
+    nh_task *task;
+    const nh_task_message *message;
+} start_call;
+
+static int protected_start(lua_State *L) {
+    start_call *call = lua_touserdata(L, 1);
+    nh_vm *vm = call->vm;
+    nh_error error;
+    nh_doc *doc = nh_doc_from_bytes(call->message->bytes, call->message->length, &error);
+    if (!doc)
+        return luaL_error(L, "%s", error.message);
+    script *owner = calloc(1, sizeof *owner);
+    if (!owner) {
+        nh_doc_unref(doc);
+        return luaL_error(L, "out of memory");
+    }
+    owner->vm = vm;
+    owner->task = call->task;
+    owner->strands.next = owner->strands.prev = &owner->strands;
+    owner->context = LUA_NOREF;
+    call->task->script = owner;
+
+    lua_createtable(L, 0, 4); /* the context */
+    nh_push_value(L, nh_doc_root(doc));
+    nh_doc_unref(doc);
+    lua_pushstring(L, call->message->id);
+    lua_setfield(L, -2, "id");
+    lua_pushnumber(L, call->message->created_at);
+    lua_setfield(L, -2, "created_at");
+    lua_setfield(L, -2, "message");
+    lua_pushvalue(L, -1);
+    owner->context = luaL_ref(L, LUA_REGISTRYINDEX);
+    nh_vm_push_main(vm, "run");
+    strand *s = make_strand(owner, L, NULL, 0);
+    lua_xmove(L, s->co, 1);
+    resume(s, 1);
+    return 0;
+}
+
+/* A failure outside of the coroutines: memory. If the task is still there it is ended with what can
+ * be had. */
+static void end_broken(nh_vm *vm, nh_task *task) {
+    lua_settop(vm->L, 0);
+    if (vm->ended == task)
+        return;
+    script *owner = task->script;
+    if (owner) {
+        free_strands(owner);
+        luaL_unref(vm->L, LUA_REGISTRYINDEX, owner->context);
+        free(owner);
+        task->script = NULL;
+    }
+    vm->host->settle(task, NH_FAILED, NULL);
+}
+
+void nh_script_start(nh_vm *vm, nh_task *task, const nh_task_message *message) {
+    start_call call = {vm, task, message};
+    vm->ended = NULL;
+    lua_pushcfunction(vm->L, protected_start);
+    lua_pushlightuserdata(vm->L, &call);
+    if (lua_pcall(vm->L, 1, 0, 0) != LUA_OK)
+        end_broken(vm, task);
+}
+
+typedef struct op_call {
+    strand *s;
+    const nh_doc *response;
+} op_call;
+
+static int protected_op_done(lua_State *L) {
+    op_call *call = lua_touserdata(L, 1);
+    int arguments = 0;
+    if (call->response) {
+        nh_push_value(call->s->co, nh_doc_root(call->response));
+        arguments = 1;
+    }
+    resume(call->s, arguments);
+    return 0;
+}
+
+void nh_script_op_done(nh_vm *vm, nh_op *op, const nh_doc *response) {
+    op_call call = {(strand *)op, response};
+    nh_task *task = op->task;
+    vm->ended = NULL;
+    lua_pushcfunction(vm->L, protected_op_done);
+    lua_pushlightuserdata(vm->L, &call);
+    if (lua_pcall(vm->L, 1, 0, 0) != LUA_OK)
+        end_broken(vm, task);
+}
+
+static int protected_stop(lua_State *L) {
+    script *owner = lua_touserdata(L, 1);
+    nh_err reason = (nh_err)lua_tointeger(L, 2);
+    stop(owner, nh_err_name(reason), nh_err_text(reason));
+    return 0;
+}
+
+void nh_script_stop(nh_vm *vm, nh_task *task, nh_err reason) {
+    vm->ended = NULL;
+    lua_pushcfunction(vm->L, protected_stop);
+    lua_pushlightuserdata(vm->L, task->script);
+    lua_pushinteger(vm->L, reason);
+    if (lua_pcall(vm->L, 2, 0, 0) != LUA_OK)
+        end_broken(vm, task);
+}

@@ -1,0 +1,211 @@
+/* value.c — the two faces of a value. Thread: the state's. Recursion is bounded by NH_DOC_DEPTH_MAX
+ * on both sides. */
+#include "runtime/script/value.h"
+
+#include <lauxlib.h>
+#include <math.h>
+#include <string.h>
+
+static const char ARRAY[] = "notifyhub.array";
+static const char SECRET[] = "notifyhub.secret";
+
+void nh_push_value(lua_State *L, const nh_value *value) {
+    size_t length, count = nh_value_count(value);
+    const char *bytes;
+    luaL_checkstack(L, 4, "too many values");
+    switch (nh_value_kind(value)) {
+    case NH_NIL:
+        lua_pushnil(L);
+        break;
+    case NH_BOOL:
+        lua_pushboolean(L, nh_value_bool(value));
+        break;
+    case NH_INT:
+        lua_pushinteger(L, nh_value_int(value, 0));
+        break;
+    case NH_REAL:
+        lua_pushnumber(L, nh_value_real(value, 0));
+        break;
+    case NH_STRING:
+    case NH_BINARY:
+    case NH_SECRET:
+        bytes = nh_value_bytes(value, &length);
+        lua_pushlstring(L, bytes, length);
+        break;
+    case NH_ARRAY:
+        lua_createtable(L, (int)count, 0);
+        for (size_t i = 0; i < count; i++) {
+            nh_push_value(L, nh_value_at(value, i));
+            lua_rawseti(L, -2, (lua_Integer)i + 1);
+        }
+        break;
+    case NH_MAP:
+        lua_createtable(L, 0, (int)count);
+        for (size_t i = 0; i < count; i++) {
+            const nh_value *key = nh_value_key(value, i);
+            if (nh_value_kind(key) == NH_NIL ||
+                (nh_value_kind(key) == NH_REAL && isnan(nh_value_real(key, 0))))
+                continue; /* cannot be a key in Lua */
+            nh_push_value(L, key);
+            nh_push_value(L, nh_value_at(value, i));
+            lua_rawset(L, -3);
+        }
+        break;
+    }
+}
+
+void nh_mark_array(lua_State *L, int index) {
+    index = lua_absindex(L, index);
+    luaL_newmetatable(L, ARRAY);
+    lua_setmetatable(L, index);
+}
+
+bool nh_is_marked_array(lua_State *L, int index) {
+    if (!lua_getmetatable(L, index))
+        return false;
+    luaL_getmetatable(L, ARRAY);
+    bool marked = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return marked;
+}
+
+bool nh_is_sequence(lua_State *L, int index, size_t *count) {
+    size_t length = lua_rawlen(L, index), pairs = 0;
+    bool sequence = true;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        pairs++;
+        if (sequence && !lua_isinteger(L, -2))
+            sequence = false;
+    }
+    *count = pairs;
+    return pairs > 0 ? sequence && pairs == length : nh_is_marked_array(L, index);
+}
+
+static void write_table(lua_State *L, int index, nh_writer *writer, const char *what, int depth);
+
+static void write_any(lua_State *L, int index, nh_writer *writer, const char *what, int depth) {
+    size_t length;
+    const char *text;
+    switch (lua_type(L, index)) {
+    case LUA_TNIL:
+        nh_writer_nil(writer);
+        break;
+    case LUA_TBOOLEAN:
+        nh_writer_bool(writer, lua_toboolean(L, index));
+        break;
+    case LUA_TNUMBER:
+        if (lua_isinteger(L, index))
+            nh_writer_int(writer, lua_tointeger(L, index));
+        else
+            nh_writer_real(writer, lua_tonumber(L, index));
+        break;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, index, &length);
+        nh_writer_string(writer, text, length);
+        break;
+    case LUA_TTABLE:
+        write_table(L, lua_absindex(L, index), writer, what, depth);
+        break;
+    case LUA_TLIGHTUSERDATA:
+        if (!lua_touserdata(L, index)) { /* cjson.null */
+            nh_writer_nil(writer);
+            break;
+        }
+        /* fall through */
+    default:
+        text = nh_to_secret(L, index, &length);
+        if (!text)
+            luaL_error(L, "%s: a %s cannot be there", what, luaL_typename(L, index));
+        nh_writer_secret(writer, text, length);
+    }
+}
+
+static void write_table(lua_State *L, int index, nh_writer *writer, const char *what, int depth) {
+    size_t count;
+    if (depth >= NH_DOC_DEPTH_MAX)
+        luaL_error(L, "%s: nested more than %d levels deep", what, NH_DOC_DEPTH_MAX);
+    luaL_checkstack(L, 6, what);
+    if (nh_is_sequence(L, index, &count)) {
+        nh_writer_array(writer, count);
+        for (size_t i = 1; i <= count; i++) {
+            lua_rawgeti(L, index, (lua_Integer)i);
+            write_any(L, -1, writer, what, depth + 1);
+            lua_pop(L, 1);
+        }
+        return;
+    }
+    nh_writer_map(writer, count);
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "%s: the keys of a table must be names, or 1 to n", what);
+        size_t length;
+        const char *key = lua_tolstring(L, -2, &length);
+        nh_writer_string(writer, key, length);
+        write_any(L, -1, writer, key, depth + 1);
+    }
+}
+
+void nh_write_value(lua_State *L, int index, nh_writer *writer, const char *what) {
+    write_any(L, index, writer, what, 0);
+}
+
+const char *nh_error_text(lua_State *L, int index) {
+    index = lua_absindex(L, index);
+    if (lua_type(L, index) == LUA_TSTRING)
+        lua_pushvalue(L, index);
+    else
+        lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, index));
+    return lua_tostring(L, -1);
+}
+
+/* ----------------------------------------------------------------- secrets */
+
+typedef struct secret {
+    size_t length;
+    char text[];
+} secret;
+
+const char *nh_to_secret(lua_State *L, int index, size_t *length) {
+    secret *s = luaL_testudata(L, index, SECRET);
+    if (!s)
+        return NULL;
+    *length = s->length;
+    return s->text;
+}
+
+static int secret_tostring(lua_State *L) {
+    lua_pushliteral(L, "<secret>");
+    return 1;
+}
+
+/* What is made of a secret is one. */
+static int secret_concat(lua_State *L) {
+    luaL_Buffer joined;
+    luaL_buffinit(L, &joined);
+    for (int i = 1; i <= 2; i++) {
+        size_t length;
+        const char *text = nh_to_secret(L, i, &length);
+        if (!text)
+            text = luaL_checklstring(L, i, &length);
+        luaL_addlstring(&joined, text, length);
+    }
+    luaL_pushresult(&joined);
+    size_t length;
+    const char *text = lua_tolstring(L, -1, &length);
+    nh_push_secret(L, text, length);
+    return 1;
+}
+
+void nh_push_secret(lua_State *L, const char *text, size_t length) {
+    static const luaL_Reg methods[] = {
+        {"__tostring", secret_tostring}, {"__concat", secret_concat}, {NULL, NULL}};
+    secret *s = lua_newuserdatauv(L, sizeof *s + length, 0);
+    s->length = length;
+    memcpy(s->text, text, length);
+    if (luaL_newmetatable(L, SECRET)) {
+        luaL_setfuncs(L, methods, 0);
+        lua_pushboolean(L, 0);
+        lua_setfield(L, -2, "__metatable");
+    }
+    lua_setmetatable(L, -2);
+}

@@ -1,0 +1,220 @@
+/* vm.c — makes a state and fills it: the safe part of Lua's own libraries, the C modules of the
+ * script API, and `require` for these and for the scripts of the bundle, and for nothing else.
+ * Owned by the worker's thread.
+ *
+ * The allocator counts what Lua holds and leads from any coroutine to its vm.
+ */
+#include "runtime/script/vm.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/core/error.h"
+#include "runtime/script/value.h"
+
+static const char LOADED[] = "notifyhub.loaded";
+
+/* When ptr is NULL, osize is a type tag. */
+static void *allocate(void *argument, void *ptr, size_t osize, size_t nsize) {
+    nh_vm *vm = argument;
+    size_t before = ptr ? osize : 0;
+    if (nsize == 0) {
+        free(ptr);
+        vm->memory -= before;
+        return NULL;
+    }
+    void *memory = realloc(ptr, nsize);
+    if (memory)
+        vm->memory += nsize - before;
+    return memory;
+}
+
+nh_vm *nh_vm_of(lua_State *L) {
+    void *vm;
+    lua_getallocf(L, &vm);
+    return vm;
+}
+
+/* ----------------------------------------------------------------- modules */
+
+static bool load_script(lua_State *L, const char *name) {
+    const nh_bundle *bundle = nh_vm_of(L)->bundle;
+    /* require "url" is lib/url; require "adapters.slack" is adapters/slack. */
+    if (strncmp(name, "adapters.", 9) == 0)
+        return nh_bundle_load(bundle, L, lua_pushfstring(L, "adapters/%s", name + 9));
+    return nh_bundle_load(bundle, L, lua_pushfstring(L, "lib/%s", name));
+}
+
+static int require(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADED);
+    if (lua_getfield(L, 2, name) == LUA_TBOOLEAN)
+        return luaL_error(L, "module '%s' requires itself", name);
+    if (!lua_isnil(L, -1))
+        return 1;
+    if (!load_script(L, name))
+        return luaL_error(L, "there is no module '%s'", name);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, 2, name);
+    lua_pushvalue(L, 1);
+    if (lua_pcallk(L, 1, 1, 0, 0, NULL) != LUA_OK) {
+        lua_pushnil(L);
+        lua_setfield(L, 2, name);
+        return lua_error(L);
+    }
+    if (lua_isnil(L, -1))
+        return luaL_error(L, "module '%s' returns nothing", name);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, name);
+    return 1;
+}
+
+static void open_libraries(lua_State *L) {
+    static const luaL_Reg safe[] = {
+        {LUA_GNAME, luaopen_base},       {LUA_COLIBNAME, luaopen_coroutine},
+        {LUA_TABLIBNAME, luaopen_table}, {LUA_STRLIBNAME, luaopen_string},
+        {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},
+        {LUA_OSLIBNAME, luaopen_os},     {NULL, NULL}};
+    static const char *const gone[] = {"dofile", "loadfile", "load", "collectgarbage"};
+    static const char *const os_kept[] = {"clock", "date", "difftime", "time"};
+    for (const luaL_Reg *library = safe; library->name; library++) {
+        luaL_requiref(L, library->name, library->func, 1);
+        lua_pop(L, 1);
+    }
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
+        lua_pushnil(L);
+        lua_setglobal(L, gone[i]);
+    }
+    lua_getglobal(L, "string");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_newtable(L);
+    lua_getglobal(L, "os");
+    for (size_t i = 0; i < sizeof os_kept / sizeof *os_kept; i++) {
+        lua_getfield(L, -1, os_kept[i]);
+        lua_setfield(L, -3, os_kept[i]);
+    }
+    lua_pop(L, 1);
+    lua_setglobal(L, "os");
+    lua_pop(L, 1);
+}
+
+static void open_modules(lua_State *L) {
+    static const luaL_Reg modules[] = {{"json", nh_open_json},
+                                       {"crypto", nh_open_crypto},
+                                       {"markdown", nh_open_markdown},
+                                       {"task", nh_open_task},
+                                       {NULL, NULL}};
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADED);
+    for (const luaL_Reg *module = modules; module->name; module++) {
+        lua_pushcfunction(L, module->func);
+        lua_call(L, 0, 1);
+        lua_setfield(L, -2, module->name);
+    }
+    lua_pop(L, 1);
+    lua_pushcfunction(L, require);
+    lua_setglobal(L, "require");
+}
+
+/* Runs protected: everything that may raise while a state comes up. */
+static int open_all(lua_State *L) {
+    nh_vm *vm = nh_vm_of(L);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    open_libraries(L);
+    open_modules(L);
+    lua_pushcfunction(L, require);
+    lua_pushliteral(L, "main");
+    lua_call(L, 1, 1);
+    vm->main = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+nh_vm *nh_vm_create(const nh_bundle *bundle, const nh_host *host, nh_error *error) {
+    nh_vm *vm = calloc(1, sizeof *vm);
+    if (!vm)
+        goto fail;
+    vm->bundle = bundle;
+    vm->host = host;
+    vm->writer = nh_writer_create();
+    vm->L = lua_newstate(allocate, vm);
+    if (!vm->writer || !vm->L)
+        goto fail;
+    *(void **)lua_getextraspace(vm->L) = NULL; /* coroutines start with a copy: no strand */
+    lua_pushcfunction(vm->L, open_all);
+    if (nh_vm_call(vm, 0, 0, error) != NH_OK) {
+        nh_vm_destroy(vm);
+        return NULL;
+    }
+    return vm;
+fail:
+    nh_vm_destroy(vm);
+    nh_fail_memory(error);
+    return NULL;
+}
+
+void nh_vm_destroy(nh_vm *vm) {
+    if (!vm)
+        return;
+    if (vm->L)
+        lua_close(vm->L);
+    nh_writer_destroy(vm->writer);
+    free(vm->text.bytes);
+    free(vm);
+}
+
+void nh_vm_push_main(nh_vm *vm, const char *name) {
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->main);
+    lua_getfield(vm->L, -1, name);
+    lua_remove(vm->L, -2);
+}
+
+/* The message as it is when a script raised it on purpose (a table {code, message}), else with a
+ * traceback. */
+static int on_error(lua_State *L) {
+    if (lua_type(L, 1) == LUA_TTABLE)
+        return 1;
+    luaL_traceback(L, L, nh_error_text(L, 1), 1);
+    return 1;
+}
+
+nh_err nh_vm_call(nh_vm *vm, int arguments, int results, nh_error *error) {
+    lua_State *L = vm->L;
+    int base = lua_gettop(L) - arguments;
+    lua_pushcfunction(L, on_error);
+    lua_insert(L, base);
+    int status = lua_pcall(L, arguments, results, base);
+    nh_err code = NH_OK;
+    if (status != LUA_OK && lua_istable(L, -1)) {
+        lua_getfield(L, -1, "code");
+        lua_getfield(L, -2, "message");
+        code = nh_err_from_name(lua_isstring(L, -2) ? lua_tostring(L, -2) : "internal");
+        nh_fail(error, code, "%s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "");
+        lua_pop(L, 3);
+    } else if (status != LUA_OK) {
+        code = nh_fail(error, NH_E_SCRIPT, "%s", nh_error_text(L, -1));
+        lua_pop(L, 2);
+    }
+    lua_remove(L, base);
+    return code;
+}
+
+static int write_doc(lua_State *L) {
+    nh_writer_clear(nh_vm_of(L)->writer);
+    nh_write_value(L, 1, nh_vm_of(L)->writer, lua_touserdata(L, 2));
+    return 0;
+}
+
+nh_doc *nh_vm_pop_doc(nh_vm *vm, const char *what, nh_error *error) {
+    lua_State *L = vm->L;
+    lua_pushcfunction(L, write_doc);
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, (void *)what);
+    nh_err failed = nh_vm_call(vm, 2, 0, error);
+    return failed ? NULL : nh_writer_finish(vm->writer, error);
+}

@@ -1,0 +1,69 @@
+/* engine.c — finds and opens the script engine, a shared object of its own, once a process.
+ *
+ * It is opened with RTLD_DEEPBIND: a host may carry another Lua whose lua_* symbols would otherwise
+ * be taken for the engine's own. The sanitizers cannot work with that flag; their builds leave it
+ * out, and then a host must be Lua 5.4 or none. The object stays loaded until the process ends: its
+ * threads and atexit handlers may outlive any hub.
+ */
+#include "runtime/work/engine.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/core/error.h"
+#include "runtime/work/engine_load.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define BINDING 0
+#else
+#define BINDING RTLD_DEEPBIND
+#endif
+
+static const nh_engine_ops *loaded;
+static nh_error fault;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Opens one file; an object that is not there at all is no fault of its own. */
+static void try_file(const char *path) {
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | BINDING);
+    if (!object) {
+        nh_fail(&fault, NH_E_INTERNAL, "script engine: %s", dlerror());
+        return;
+    }
+    void *symbol = dlsym(object, NH_ENGINE_ENTRY);
+    nh_engine_entry_fn entry;
+    memcpy(&entry, &symbol, sizeof entry); /* ISO C has no cast for this */
+    const nh_engine_ops *ops = symbol ? entry() : NULL;
+    if (ops && ops->abi == NH_ENGINE_ABI)
+        loaded = ops;
+    else
+        nh_fail(&fault, NH_E_INTERNAL, "script engine: %s is not of this version", path);
+}
+
+/* Beside the library or the program that holds this code, then where it was installed. */
+static void load(void) {
+    Dl_info own;
+    char path[PATH_MAX];
+    static const char *const places[] = {"notifyhub/engine.so", "../lib/notifyhub/engine.so"};
+    if (dladdr(&once, &own) && own.dli_fname) {
+        const char *slash = strrchr(own.dli_fname, '/');
+        int folder = slash ? (int)(slash - own.dli_fname) : 1;
+        const char *from = slash ? own.dli_fname : ".";
+        for (size_t i = 0; i < sizeof places / sizeof *places && !loaded; i++)
+            if (snprintf(path, sizeof path, "%.*s/%s", folder, from, places[i]) < (int)sizeof path)
+                try_file(path);
+    }
+    if (!loaded)
+        try_file(NH_ENGINE_PATH);
+}
+
+const nh_engine_ops *nh_engine_load(nh_error *error) {
+    pthread_once(&once, load);
+    if (!loaded && error)
+        *error = fault;
+    return loaded;
+}

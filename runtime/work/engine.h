@@ -1,0 +1,95 @@
+/* engine.h — the seam between the workers and the scripts.
+ *
+ * The core knows no script language. An engine runs one task a message: it decides who is told,
+ * builds requests, judges responses and ends with a receipt. The workers (the host) do what a task
+ * asks for: transfers, sleeps, settling. The Lua engine is a shared object of its own that exports
+ * `nh_engine_entry`; tests put a fake in its place.
+ *
+ * Rules of the seam:
+ * - All calls of one vm, in both directions, happen in its worker's thread.
+ * - The host never calls into the engine from inside a call of the engine: results of a transfer or
+ * sleep come later.
+ * - An operation (nh_op) ends exactly once: by ops->op_done, or by host->op_cancel.
+ * - A task ends exactly once: the engine calls host->settle. After task_stop it does so before
+ * returning.
+ */
+#ifndef NH_WORK_ENGINE_H
+#define NH_WORK_ENGINE_H
+
+#include "runtime/notifyhub.h"
+
+#define NH_ENGINE_ABI 1
+
+typedef struct nh_engine
+    nh_engine; /* one a hub: the checked configuration and the compiled scripts; immutable */
+typedef struct nh_vm nh_vm; /* one a worker */
+
+/* A message in work. The host allocates it; `script` belongs to the engine. */
+typedef struct nh_task {
+    void *script;
+} nh_task;
+
+/* One wait of a script for something outside. The engine allocates it; `pending` belongs to the
+ * host. */
+typedef struct nh_op {
+    nh_task *task;
+    void *pending;
+} nh_op;
+
+/* What a task is about; borrowed until the task has settled. */
+typedef struct nh_task_message {
+    const char *id;
+    const void *bytes; /* the message document, packed */
+    size_t length;
+    double created_at; /* seconds since the epoch */
+} nh_task_message;
+
+/* What the workers offer to the engine. */
+typedef struct nh_host {
+    /* Starts a request (taken) over the transport of this name; ends in ops->op_done with the
+     * response. Errors (then no op_done follows): NH_E_INVALID for a request that nh_request_check
+     * refuses, NH_E_CONFIG for an unknown transport. */
+    nh_err (*transfer)(nh_op *op, const char *transport, nh_doc *request, nh_error *error);
+    /* Ends in ops->op_done without a response after `seconds`. */
+    nh_err (*sleep)(nh_op *op, double seconds, nh_error *error);
+    /* Stops an operation: op_done will not come. No-op for one that is not under way. */
+    void (*op_cancel)(nh_op *op);
+    /* Tells how far the task is; wakes those who watch it. */
+    void (*progress)(nh_task *task, uint32_t done, uint32_t total);
+    void (*retrying)(nh_task *task);
+    /* Ends the task with its receipt (taken; NULL when out of memory: the host makes one with
+     * NH_E_INTERNAL). */
+    void (*settle)(nh_task *task, nh_status status, nh_doc *receipt);
+} nh_host;
+
+typedef struct nh_engine_ops {
+    uint32_t abi; /* NH_ENGINE_ABI */
+
+    /* Checks the configuration (may be NULL) and loads the scripts. Thread: the opener's. */
+    nh_err (*open)(const nh_doc *config, nh_engine **out, nh_error *error);
+    void (*close)(nh_engine *engine);
+    /* The configuration with every default in place, for the core to read. Borrowed. */
+    const nh_doc *(*config)(const nh_engine *engine);
+    /* What nh_hub_platforms returns. Owned by the caller. */
+    nh_doc *(*platforms)(const nh_engine *engine, nh_error *error);
+    /* What nh_config_load returns. Needs no open engine. */
+    nh_doc *(*load_config)(const char *path, nh_error *error);
+
+    /* Thread: the worker's, from here on. */
+    nh_err (*vm_open)(nh_engine *engine, const nh_host *host, nh_vm **out, nh_error *error);
+    void (*vm_close)(nh_vm *vm); /* no task is alive */
+    size_t (*vm_memory)(const nh_vm *vm);
+
+    void (*task_start)(nh_vm *vm, nh_task *task, const nh_task_message *message);
+    /* Stops the task for `reason` (cancelled, timeout, expired, closed) and settles it with what it
+     * has reached. */
+    void (*task_stop)(nh_vm *vm, nh_task *task, nh_err reason);
+    /* The operation has ended; response is borrowed, NULL for a sleep. */
+    void (*op_done)(nh_vm *vm, nh_op *op, const nh_doc *response);
+} nh_engine_ops;
+
+/* The one symbol that an engine's shared object exports. */
+typedef const nh_engine_ops *(*nh_engine_entry_fn)(void);
+#define NH_ENGINE_ENTRY "nh_engine_entry"
+
+#endif

@@ -1,0 +1,302 @@
+/* queue.c — four lists, one for each priority, and two heaps, for deliver_at and for deadlines.
+ *
+ * Any thread; one mutex, held for a few pointer moves. The lists and heaps are threaded through the
+ * handles, so nothing here allocates for a message except when a heap doubles, which push does
+ * before it takes anything. A worker takes by weight: each priority has a credit (8, 4, 2, 1) that
+ * taking spends; when no list with messages has credit left, all get theirs anew. So urgent goes
+ * first and low still moves. Push, remove and take cost O(1) a message, plus O(log n) in the heap
+ * of deadlines for those that have one.
+ */
+#include "runtime/work/queue.h"
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "runtime/core/error.h"
+
+static const unsigned weights[NH_PRIORITIES] = {
+    [NH_LOW] = 1, [NH_NORMAL] = 2, [NH_HIGH] = 4, [NH_URGENT] = 8};
+
+/* Handles ordered by one of their times; at[1…count], earliest first. */
+typedef struct heap {
+    nh_handle **at;
+    size_t count, room;
+    size_t key, position; /* offsets of the fields in nh_handle */
+} heap;
+
+struct nh_queue {
+    size_t capacity, bytes_most;
+    pthread_mutex_t lock;
+    bool closed;
+    nh_handle lists[NH_PRIORITIES]; /* heads of rings; only next and prev are used */
+    size_t counts[NH_PRIORITIES];
+    unsigned credits[NH_PRIORITIES];
+    size_t bytes;
+    heap releases, deadlines;
+    _Atomic size_t ready; /* the sum of counts, readable without the lock */
+};
+
+/* ------------------------------------------------------------------- heap */
+
+static uint64_t key_of(const heap *h, const nh_handle *handle) {
+    return *(const uint64_t *)((const char *)handle + h->key);
+}
+
+static uint32_t *position_of(const heap *h, nh_handle *handle) {
+    return (uint32_t *)((char *)handle + h->position);
+}
+
+static void place(heap *h, nh_handle *handle, size_t position) {
+    h->at[position] = handle;
+    *position_of(h, handle) = (uint32_t)position;
+}
+
+static void sift(heap *h, nh_handle *handle, size_t position) {
+    uint64_t key = key_of(h, handle);
+    for (; position > 1 && key_of(h, h->at[position / 2]) > key; position /= 2)
+        place(h, h->at[position / 2], position);
+    for (size_t child; (child = 2 * position) <= h->count; position = child) {
+        if (child < h->count && key_of(h, h->at[child + 1]) < key_of(h, h->at[child]))
+            child++;
+        if (key_of(h, h->at[child]) >= key)
+            break;
+        place(h, h->at[child], position);
+    }
+    place(h, handle, position);
+}
+
+/* Room for `more`, so that adding them cannot fail. */
+static bool heap_reserve(heap *h, size_t more) {
+    if (h->count + more + 1 <= h->room)
+        return true;
+    size_t room = h->room ? h->room : 64;
+    while (room < h->count + more + 1)
+        room *= 2;
+    nh_handle **at = realloc(h->at, room * sizeof *at);
+    if (!at)
+        return false;
+    h->at = at;
+    h->room = room;
+    return true;
+}
+
+static void heap_add(heap *h, nh_handle *handle) {
+    sift(h, handle, ++h->count);
+}
+
+static void heap_remove(heap *h, nh_handle *handle) {
+    uint32_t *position = position_of(h, handle);
+    if (*position == 0)
+        return;
+    nh_handle *last = h->at[h->count--];
+    if (last != handle)
+        sift(h, last, *position);
+    *position = 0;
+}
+
+/* ------------------------------------------------------------------- lists */
+
+static void append(nh_queue *queue, nh_handle *handle) {
+    nh_handle *list = &queue->lists[handle->message->priority];
+    handle->next = list;
+    handle->prev = list->prev;
+    list->prev->next = handle;
+    list->prev = handle;
+    queue->counts[handle->message->priority]++;
+    atomic_fetch_add_explicit(&queue->ready, 1, memory_order_seq_cst);
+    nh_handle_set_state(handle, NH_QUEUED);
+}
+
+static void unlink_ready(nh_queue *queue, nh_handle *handle) {
+    handle->prev->next = handle->next;
+    handle->next->prev = handle->prev;
+    handle->next = handle->prev = NULL;
+    queue->counts[handle->message->priority]--;
+    atomic_fetch_sub_explicit(&queue->ready, 1, memory_order_relaxed);
+}
+
+/* Out of wherever it is; it must be in the queue. */
+static void take_out(nh_queue *queue, nh_handle *handle) {
+    if (handle->release_position)
+        heap_remove(&queue->releases, handle);
+    else
+        unlink_ready(queue, handle);
+    heap_remove(&queue->deadlines, handle);
+    queue->bytes -= nh_message_size(handle->message);
+}
+
+/* The list to take from: the most urgent that has messages and credit. At least one has messages.
+ */
+static nh_handle *choose(nh_queue *queue) {
+    for (;;) {
+        for (int priority = NH_URGENT; priority >= NH_LOW; priority--)
+            if (queue->counts[priority] > 0 && queue->credits[priority] > 0) {
+                queue->credits[priority]--;
+                return queue->lists[priority].next;
+            }
+        for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
+            queue->credits[priority] = weights[priority];
+    }
+}
+
+static size_t held(const nh_queue *queue) {
+    return atomic_load_explicit(&queue->ready, memory_order_relaxed) + queue->releases.count;
+}
+
+/* -------------------------------------------------------------- life cycle */
+
+nh_queue *nh_queue_create(size_t capacity, size_t bytes, nh_error *error) {
+    nh_queue *queue = calloc(1, sizeof *queue);
+    if (!queue || pthread_mutex_init(&queue->lock, NULL) != 0) {
+        free(queue);
+        nh_fail_memory(error);
+        return NULL;
+    }
+    queue->capacity = capacity;
+    queue->bytes_most = bytes;
+    queue->releases.key = offsetof(nh_handle, release);
+    queue->releases.position = offsetof(nh_handle, release_position);
+    queue->deadlines.key = offsetof(nh_handle, deadline);
+    queue->deadlines.position = offsetof(nh_handle, deadline_position);
+    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
+        queue->lists[priority].next = queue->lists[priority].prev = &queue->lists[priority];
+    return queue;
+}
+
+void nh_queue_destroy(nh_queue *queue) {
+    if (!queue)
+        return;
+    pthread_mutex_destroy(&queue->lock);
+    free(queue->releases.at);
+    free(queue->deadlines.at);
+    free(queue);
+}
+
+nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, nh_error *error) {
+    size_t bytes = 0, timed = 0, scheduled = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += nh_message_size(handles[i]->message);
+        timed += handles[i]->deadline != UINT64_MAX;
+        scheduled += handles[i]->release > 0;
+    }
+    nh_err failed = NH_OK;
+    pthread_mutex_lock(&queue->lock);
+    if (queue->closed)
+        failed = nh_fail(error, NH_E_CLOSED, "the hub is closed");
+    else if (count > queue->capacity - held(queue))
+        failed =
+            nh_fail(error, NH_E_QUEUE_FULL, "the queue is full: %zu of %zu messages%s", held(queue),
+                    queue->capacity,
+                    count > queue->capacity ? "; the batch is larger than the whole queue" : "");
+    else if (bytes > queue->bytes_most - queue->bytes)
+        failed = nh_fail(error, NH_E_QUEUE_FULL, "the queue is full: %zu of %zu bytes",
+                         queue->bytes, queue->bytes_most);
+    else if (!heap_reserve(&queue->deadlines, timed) || !heap_reserve(&queue->releases, scheduled))
+        failed = nh_fail_memory(error);
+    for (size_t i = 0; i < count && !failed; i++) {
+        nh_handle *handle = handles[i];
+        if (handle->deadline != UINT64_MAX)
+            heap_add(&queue->deadlines, handle);
+        if (handle->release > 0) {
+            nh_handle_set_state(handle, NH_SCHEDULED);
+            heap_add(&queue->releases, handle);
+        } else {
+            append(queue, handle);
+        }
+    }
+    if (!failed)
+        queue->bytes += bytes;
+    pthread_mutex_unlock(&queue->lock);
+    return failed;
+}
+
+size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most, size_t *left) {
+    size_t taken = 0;
+    pthread_mutex_lock(&queue->lock);
+    size_t ready = atomic_load_explicit(&queue->ready, memory_order_relaxed);
+    for (; taken < most && taken < ready; taken++) {
+        nh_handle *handle = choose(queue);
+        take_out(queue, handle);
+        /* Under the lock: who finds a handle gone from the queue finds its worker. */
+        atomic_store_explicit(&handle->worker, worker, memory_order_relaxed);
+        nh_handle_set_state(handle, NH_RUNNING);
+        out[taken] = handle;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    *left = ready - taken;
+    return taken;
+}
+
+bool nh_queue_remove(nh_queue *queue, nh_handle *handle) {
+    pthread_mutex_lock(&queue->lock);
+    bool inside = handle->release_position > 0 || handle->next;
+    if (inside)
+        take_out(queue, handle);
+    pthread_mutex_unlock(&queue->lock);
+    return inside;
+}
+
+size_t nh_queue_tick(nh_queue *queue, uint64_t now, nh_handle **out, size_t most, uint64_t *next,
+                     bool *ready) {
+    size_t taken = 0;
+    heap *releases = &queue->releases, *deadlines = &queue->deadlines;
+    *ready = false;
+    *next = UINT64_MAX;
+    pthread_mutex_lock(&queue->lock);
+    while (deadlines->count > 0 && deadlines->at[1]->deadline <= now && taken < most) {
+        out[taken++] = deadlines->at[1];
+        take_out(queue, deadlines->at[1]);
+    }
+    while (releases->count > 0 && releases->at[1]->release <= now) {
+        nh_handle *handle = releases->at[1];
+        heap_remove(releases, handle);
+        append(queue, handle);
+        *ready = true;
+    }
+    if (deadlines->count > 0)
+        *next = deadlines->at[1]->deadline;
+    if (releases->count > 0 && releases->at[1]->release < *next)
+        *next = releases->at[1]->release;
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+void nh_queue_close(nh_queue *queue) {
+    pthread_mutex_lock(&queue->lock);
+    queue->closed = true;
+    pthread_mutex_unlock(&queue->lock);
+}
+
+size_t nh_queue_drain(nh_queue *queue, uint64_t horizon, nh_handle **out, size_t most) {
+    size_t taken = 0;
+    pthread_mutex_lock(&queue->lock);
+    /* A heap's tail holds no order, but scanning it from the back never moves an entry that was
+     * looked at before. */
+    for (size_t i = queue->releases.count; i > 0 && taken < most; i--)
+        if (i <= queue->releases.count && queue->releases.at[i]->release > horizon) {
+            out[taken] = queue->releases.at[i];
+            take_out(queue, out[taken++]);
+        }
+    for (int priority = NH_LOW; priority < NH_PRIORITIES && horizon == 0; priority++)
+        while (queue->counts[priority] > 0 && taken < most) {
+            out[taken] = queue->lists[priority].next;
+            take_out(queue, out[taken++]);
+        }
+    pthread_mutex_unlock(&queue->lock);
+    return taken;
+}
+
+/* In one order with a worker's `sleeping`: see worker.c. */
+size_t nh_queue_ready(const nh_queue *queue) {
+    return atomic_load_explicit(&queue->ready, memory_order_seq_cst);
+}
+
+void nh_queue_read(nh_queue *queue, nh_queue_figures *figures) {
+    pthread_mutex_lock(&queue->lock);
+    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
+        figures->ready[priority] = queue->counts[priority];
+    figures->scheduled = queue->releases.count;
+    figures->bytes = queue->bytes;
+    pthread_mutex_unlock(&queue->lock);
+}

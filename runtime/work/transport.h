@@ -1,0 +1,69 @@
+/* transport.h — what a protocol must offer to the workers (http, smtp, console …), and what it gets
+ * from them.
+ *
+ * Each worker opens its own instance of a transport the first time a message needs it; everything
+ * in an instance runs in that worker's thread and must never block. A request and a response are
+ * documents: a request is what an adapter built (its fields are the transport's own, described at
+ * the top of its file), a response is what the adapter judges.
+ *
+ * Before a transport sees a request, nh_request_check has refused control characters in every
+ * string except payloads (the one choke point against header and command injection), so a transport
+ * need not look for them again.
+ */
+#ifndef NH_WORK_TRANSPORT_H
+#define NH_WORK_TRANSPORT_H
+
+#include "runtime/notifyhub.h"
+#include "runtime/work/loop.h"
+
+typedef struct nh_transport
+    nh_transport; /* one worker's instance; each protocol defines its own body */
+
+/* One request under way. The worker owns it; the transport keeps what it needs in `state`. */
+typedef struct nh_transfer nh_transfer;
+struct nh_transfer {
+    void (*done)(nh_transfer *transfer, nh_doc *response); /* takes response; set by the worker */
+    void *state; /* the transport's; NULL when not started */
+};
+
+typedef struct nh_transport_limits {
+    size_t response_bytes; /* most of a response body that is kept; the rest is an error (default 64
+                              KiB) */
+    size_t header_bytes;   /* most of the response's header (default 64 KiB) */
+    double connect_timeout; /* seconds, when the request names none (default 5) */
+    double timeout; /* seconds for the whole transfer, when the request names none (default 30) */
+    size_t connections; /* most connections kept open by an instance (default 1024) */
+} nh_transport_limits;
+
+typedef struct nh_transport_ops {
+    const char *name; /* as an adapter's `transport` names it */
+
+    /* Thread: the worker's, for all of these. */
+    nh_err (*open)(nh_loop *loop, const nh_transport_limits *limits, nh_transport **out,
+                   nh_error *error);
+
+    /* Starts a request (borrowed: valid until done or cancel). Calls transfer->done exactly once,
+     * during the call or later. A failure is a response as well: {error = code name, message =
+     * text, retryable = bool, sent = bool}, `sent` telling whether the remote side may have acted
+     * on the request. */
+    void (*start)(nh_transport *transport, nh_transfer *transfer, const nh_value *request);
+
+    /* Stops a request that was started and is not done: afterwards nothing of it is sent and done
+     * is not called. */
+    void (*cancel)(nh_transport *transport, nh_transfer *transfer);
+
+    /* Closes the instance; no transfer is under way. */
+    void (*close)(nh_transport *transport);
+} nh_transport_ops;
+
+/* A response that tells a failure of the transport itself. Takes nothing; NULL only when out of
+ * memory. */
+nh_doc *nh_response_error(nh_err code, bool sent, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Refuses a request in which a string outside of the payloads (map values under the keys body,
+ * content, text, html) holds a byte below 0x20 or 0x7F, names the field, and never prints its
+ * content. Errors: NH_E_INVALID. */
+nh_err nh_request_check(const nh_value *request, nh_error *error);
+
+#endif

@@ -1,0 +1,144 @@
+-- config: checks what a hub is opened with and puts every default in place.
+
+local platform = require "platform"
+local schema = require "schema"
+
+local M = {}
+
+local WORKERS = {
+  min = { type = "integer", min = 1, max = 64 },
+  max = { type = "integer", min = 1, max = 64 },
+  start = { type = "integer", min = 1, max = 64 },
+  in_flight = { type = "integer", min = 1, max = 1000000, default = 2048 },
+  idle = { type = "number", min = 0, max = 86400, default = 10 },
+}
+
+local QUEUE = {
+  capacity = { type = "integer", min = 1, max = 100000000, default = 100000 },
+  bytes = { type = "integer", min = 1024, max = 1 << 40, default = 256 << 20 },
+  message_bytes = { type = "integer", min = 256, max = 64 << 20, default = 32 << 20 },
+}
+
+local TRANSPORT = {
+  connections = { type = "integer", min = 1, max = 100000, default = 1024 },
+  response_bytes = { type = "integer", min = 256, max = 64 << 20, default = 64 << 10 },
+  header_bytes = { type = "integer", min = 256, max = 1 << 20, default = 64 << 10 },
+  connect_timeout = { type = "number", min = 0.001, max = 3600, default = 5 },
+  timeout = { type = "number", min = 0.001, max = 86400, default = 30 },
+}
+
+local RETRY = {
+  attempts = { type = "integer", min = 1, max = 100, default = 3 },
+  initial = { type = "number", min = 0, max = 86400, default = 0.5 },
+  max = { type = "number", min = 0, max = 86400, default = 30 },
+  multiplier = { type = "number", min = 1, max = 100, default = 2 },
+  jitter = { type = "number", min = 0, max = 1, default = 1 },
+}
+
+local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY }
+
+local ROOT = {
+  workers = { type = "table", default = {} },
+  queue = { type = "table", default = {} },
+  transport = { type = "table", default = {} },
+  retry = { type = "table", default = {} },
+  platforms = { type = "table", default = {} },
+  targets = { type = "table", default = {} },
+  script_path = {},
+  config_file = {},
+}
+
+-- { name = options } → { name = { platform =, options = } }. An account is named after its platform unless it says which.
+local function accounts(platforms)
+  local all = {}
+  for name, given in pairs(platforms) do
+    local path = "platforms." .. tostring(name)
+    if type(given) ~= "table" then
+      schema.fail("config", "%s: must be a table, not a %s", path, type(given))
+    end
+    local options = {}
+    for key, value in pairs(given) do
+      if key ~= "platform" then
+        options[key] = value
+      end
+    end
+    local adapter_name = given.platform or name
+    local adapter = platform.adapter(adapter_name)
+    if not adapter then
+      schema.fail("config", "%s: there is no platform '%s'%s", path, adapter_name,
+        schema.suggest(adapter_name, schema.names(platform.known())))
+    end
+    platform.account(name, adapter, options, path)
+    all[name] = { platform = adapter_name, options = options }
+  end
+  return all
+end
+
+local TARGET = { platform = { type = "string" }, type = { type = "string" }, value = { type = "string" } }
+
+-- A target: a string, a table {platform, type, value}, or a list of these.
+local function check_target(target, path)
+  if type(target) == "string" then
+    return
+  elseif type(target) ~= "table" then
+    schema.fail("config", "%s: must be a target or a list of targets, not a %s", path, type(target))
+  elseif target.platform or target.value then
+    schema.check(target, TARGET, path)
+    return
+  end
+  for key, inner in pairs(target) do
+    if math.type(key) ~= "integer" then
+      schema.fail("config", "%s.%s: a target has platform, type and value", path, key)
+    end
+    check_target(inner, ("%s[%d]"):format(path, key))
+  end
+end
+
+-- Each scheme and native prefix → the adapter's name. An adapter's scheme is its own; two that want one are a mistake.
+local function index()
+  local schemes, natives = {}, {}
+  for name in pairs(platform.known()) do
+    local adapter = platform.adapter(name)
+    for _, scheme in ipairs(adapter.schemes) do
+      if schemes[scheme] then
+        schema.fail("config", "adapters.%s: the scheme '%s' belongs to '%s'", name, scheme, schemes[scheme])
+      end
+      schemes[scheme] = name
+    end
+    for _, prefix in ipairs(adapter.native) do
+      natives[#natives + 1] = { prefix = prefix, platform = name }
+    end
+  end
+  table.sort(natives, function(a, b) return #a.prefix > #b.prefix end)
+  return schemes, natives
+end
+
+function M.prepare(config)
+  config = config or {}
+  for name in pairs(config) do
+    if not ROOT[name] then
+      schema.fail("config", "%s: unknown option%s", tostring(name), schema.suggest(name, schema.names(ROOT)))
+    end
+  end
+  local prepared = {}
+  for name, fields in pairs(GROUPS) do
+    prepared[name] = schema.check(config[name] or {}, fields, name)
+  end
+  prepared.accounts = accounts(schema.check({ platforms = config.platforms }, { platforms = ROOT.platforms }, "").platforms)
+  prepared.targets = schema.check({ targets = config.targets }, { targets = ROOT.targets }, "").targets
+  for name, target in pairs(prepared.targets) do
+    check_target(target, "targets." .. tostring(name))
+  end
+  prepared.schemes, prepared.natives = index()
+  return prepared
+end
+
+-- A message's own retry policy over the configured one.
+function M.retry(message, configured)
+  if not message.retry then
+    return configured
+  end
+  return setmetatable(message.retry, { __index = configured })
+end
+
+return M

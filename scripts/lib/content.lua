@@ -1,0 +1,150 @@
+-- content: what a platform is given to say: variables put in, converted to a format that it knows, within its limits.
+
+local markdown = require "markdown"
+local result = require "result"
+local task = require "task"
+local text = require "text"
+
+local M = {}
+
+local ATTACHMENT_BYTES = 25 << 20
+
+------------------------------------------------------------------ variables
+
+local function lookup(variables, path)
+  local value = variables
+  for name in path:gmatch("[^.]+") do
+    if type(value) ~= "table" then
+      return nil
+    end
+    value = value[name]
+  end
+  return value
+end
+
+-- Puts variables in where a text says {{ name }} or {{ table.name }}. A variable that is not there is an error: a person
+-- should not read "{{ service }}" or nothing at all.
+local function fill(source, variables, field)
+  local missing
+  local filled = source:gsub("{{%s*([%w_.-]+)%s*}}", function(path)
+    local value = lookup(variables, path)
+    if value == nil or type(value) == "table" then
+      missing = missing or path
+      return nil
+    end
+    return tostring(value)
+  end)
+  if missing then
+    return nil, ("%s: there is no variable '%s'"):format(field, missing)
+  end
+  return filled
+end
+
+-- The title and body of a message with its variables in place; or nil, message, code.
+function M.render(message)
+  local title, body = message.title or "", message.body or ""
+  if message.template then
+    return nil, ("template: there is no template '%s'"):format(message.template), "invalid"
+  end
+  if message.variables then
+    local problem
+    title, problem = fill(title, message.variables, "title")
+    if title then
+      body, problem = fill(body, message.variables, "body")
+    end
+    if problem then
+      return nil, problem, "invalid"
+    end
+  end
+  return { title = title, body = body, format = message.format or "text" }
+end
+
+-------------------------------------------------------------------- formats
+
+local function escape_markdown(s)
+  return (s:gsub("[\\`*_{}%[%]()#+.!|<>~-]", "\\%0"))
+end
+
+local function text_to_html(s)
+  return (text.escape_html(s):gsub("\r?\n", "<br>\n"))
+end
+
+local CONVERT = {
+  text = { html = text_to_html, markdown = escape_markdown },
+  markdown = { html = markdown.to_html, text = function(s) return s end },
+  html = { text = text.strip_html, markdown = function(s) return escape_markdown(text.strip_html(s)) end },
+}
+local PREFERENCE = { text = { "html", "markdown" }, markdown = { "html", "text" }, html = { "text", "markdown" } }
+
+local function convert(body, format, adapter)
+  local takes = {}
+  for _, each in ipairs(adapter.formats) do
+    takes[each] = true
+  end
+  if takes[format] then
+    return body, format
+  end
+  for _, other in ipairs(PREFERENCE[format]) do
+    if takes[other] then
+      return CONVERT[format][other](body), other
+    end
+  end
+  return body, format
+end
+
+--------------------------------------------------------------------- limits
+
+local function size(s, unit)
+  return unit == "characters" and text.length(s) or #s
+end
+
+local function over_limit(adapter, field, s)
+  local most, unit = adapter.limits[field], adapter.limits.unit or "characters"
+  if most and #s > most and size(s, unit) > most then
+    return ("%s: %d %s, %s takes at most %d"):format(field, size(s, unit), unit, adapter.name, most)
+  end
+end
+
+---------------------------------------------------------------- attachments
+
+-- The attachments as an adapter takes them, and a warning when it takes none.
+local function attach(message, adapter)
+  local given = message.attachments
+  if not given or #given == 0 then
+    return {}
+  elseif adapter.attachments == "none" then
+    return {}, ("%d attachment(s) left out: %s takes none"):format(#given, adapter.name)
+  end
+  local attachments = {}
+  for index, each in ipairs(given) do
+    local copy = {
+      name = each.name or each.path:match("[^/]*$"), content_type = each.content_type, inline_id = each.inline_id,
+      content = each.content, path = each.path,
+    }
+    if each.path and adapter.attachments == "content" then
+      local content, problem = task.read_file(each.path, ATTACHMENT_BYTES)
+      if not content then
+        return nil, nil, ("attachments[%d]: %s"):format(index, problem)
+      end
+      copy.content, copy.path = content, nil
+    end
+    attachments[index] = copy
+  end
+  return attachments
+end
+
+-- What one platform is given: { title, body, format, attachments }, and a warning; or nil and a failed result.
+function M.fit(rendered, message, adapter)
+  local body, format = convert(rendered.body, rendered.format, adapter)
+  local problem = over_limit(adapter, "title", rendered.title) or over_limit(adapter, "body", body)
+  if problem then
+    return nil, result.fail("too_large", problem)
+  end
+  local attachments, warning, missing = attach(message, adapter)
+  if not attachments then
+    return nil, result.fail("invalid", missing)
+  end
+  return { title = rendered.title, body = body, format = format, attachments = attachments }, warning
+end
+
+return M

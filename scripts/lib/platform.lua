@@ -1,0 +1,124 @@
+-- platform: the adapters by name and by scheme, and the accounts that make one of them usable.
+--
+-- An adapter is loaded the first time it is needed. What it must be is checked then, so that a mistake in a user's own
+-- adapter is told with its name when the hub opens and not when the first message fails.
+
+local schema = require "schema"
+local task = require "task"
+
+local M = {}
+
+local ADAPTER = {
+  summary = { type = "string", default = "" },
+  docs = { type = "string" },
+  transport = { type = "string", required = true },
+  schemes = { type = "list", default = {} },
+  native = { type = "list", default = {} },
+  formats = { type = "list", default = { "text" } },
+  limits = { type = "table", default = {} },
+  attachments = { type = "string", one_of = { "none", "content", "path" }, default = "none" },
+  recipients = { type = "list", default = {} },
+  options = { type = "table", default = {} },
+  message_options = { type = "table", default = {} },
+}
+
+local FUNCTIONS = { request = true, response = true, parse = false, check = false } -- true: required
+
+local adapters = {} -- checked, by name
+
+local function check_adapter(name, adapter)
+  if type(adapter) ~= "table" then
+    schema.fail("config", "adapters.%s: must return a table", name)
+  end
+  local data, functions = {}, {}
+  for key, value in pairs(adapter) do
+    if key == "group" or FUNCTIONS[key] ~= nil then
+      functions[key] = value
+    else
+      data[key] = value
+    end
+  end
+  local checked = schema.check(data, ADAPTER, "adapters." .. name)
+  for key, required in pairs(FUNCTIONS) do
+    if functions[key] ~= nil and type(functions[key]) ~= "function" or required and not functions[key] then
+      schema.fail("config", "adapters.%s.%s: must be a function", name, key)
+    end
+    checked[key] = functions[key]
+  end
+  checked.group = functions.group or false
+  checked.name = name
+  return checked
+end
+
+-- The adapter of this name; nil when there is none.
+function M.adapter(name)
+  if not adapters[name] and M.known()[name] then
+    adapters[name] = check_adapter(name, require("adapters." .. name))
+  end
+  return adapters[name]
+end
+
+local known
+
+-- The names of all adapters, as a set.
+function M.known()
+  if not known then
+    known = {}
+    for _, name in ipairs(task.adapters()) do
+      known[name] = true
+    end
+  end
+  return known
+end
+
+local function add_secrets(value, found)
+  if type(value) == "table" then
+    for _, inner in pairs(value) do
+      add_secrets(inner, found)
+    end
+  elseif type(value) == "string" and #value >= 4 then
+    found[#found + 1] = value
+  end
+end
+
+-- The texts of an account that must never be shown, the longest first.
+local function secrets_of(adapter, options)
+  local found = {}
+  for name, field in pairs(adapter.options) do
+    if field.secret then
+      add_secrets(options[name], found)
+    end
+  end
+  table.sort(found, function(a, b) return #a > #b end)
+  return found
+end
+
+-- An account: { name, adapter, options, secrets }. `path` is where its options stand, for errors with `code`.
+function M.account(name, adapter, options, path, code)
+  local checked = schema.check(options, adapter.options, path, code)
+  if adapter.check then
+    local ok, message = adapter.check(checked)
+    if not ok then
+      schema.fail(code or "config", "%s.%s", path, message)
+    end
+  end
+  return { name = name, adapter = adapter, options = checked, secrets = secrets_of(adapter, checked) }
+end
+
+-- What `notifyhub platforms` shows of an adapter.
+function M.describe(name)
+  local adapter = M.adapter(name)
+  local options = {}
+  for option, field in pairs(adapter.options) do
+    options[option] = {
+      type = field.type, required = field.required, default = field.default, one_of = field.one_of,
+      secret = field.secret, help = field.help,
+    }
+  end
+  return {
+    name = name, summary = adapter.summary, docs = adapter.docs, transport = adapter.transport,
+    schemes = adapter.schemes, formats = adapter.formats, limits = adapter.limits, options = options,
+  }
+end
+
+return M

@@ -1,0 +1,161 @@
+-- result: what adapters make of an answer. A result is { ok = true, status_code, provider_id } or { ok = false, code, error,
+-- status_code, retryable, retry_after }; where `retryable` is absent the code's own default holds.
+
+local json = require "json"
+local text = require "text"
+local url = require "url"
+
+local M = {}
+
+local MIN_WAIT, MAX_WAIT = 1, 3600 -- seconds: what a Retry-After may ask of us
+local EXCERPT = 200 -- characters of a server's own words that go into an error
+
+function M.fail(code, message, fields)
+  local failed = { ok = false, code = code, error = message }
+  for name, value in pairs(fields or {}) do
+    failed[name] = value
+  end
+  return failed
+end
+
+------------------------------------------------------------ retry-after
+
+local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11,
+                 Dec = 12 }
+
+-- Days since 1970-01-01 of a date of the Gregorian calendar.
+local function days(year, month, day)
+  if month <= 2 then
+    year, month = year - 1, month + 12
+  end
+  return 365 * year + year // 4 - year // 100 + year // 400 + (153 * (month - 3) + 2) // 5 + day - 719469
+end
+
+-- An HTTP date in any of its three forms (RFC 9110, 5.6.7) → seconds since the epoch, or nil.
+function M.http_date(value)
+  local day, month, year, hour, minute, second =
+    value:match("^%a+, (%d%d)[ -](%a%a%a)[ -](%d%d%d?%d?) (%d%d):(%d%d):(%d%d) GMT$")
+  if not day then
+    month, day, hour, minute, second, year = value:match("^%a%a%a (%a%a%a) ([ %d]%d) (%d%d):(%d%d):(%d%d) (%d%d%d%d)$")
+  end
+  if not day or not MONTHS[month] then
+    return nil
+  end
+  local number = math.tointeger
+  year, day = number(tonumber(year)), number(tonumber(day))
+  hour, minute, second = number(tonumber(hour)), number(tonumber(minute)), number(tonumber(second))
+  if year < 100 then
+    year = year + (year < 70 and 2000 or 1900)
+  end
+  if day < 1 or day > 31 or hour > 23 or minute > 59 or second > 60 then
+    return nil
+  end
+  return days(year, MONTHS[month], day) * 86400 + hour * 3600 + minute * 60 + second
+end
+
+-- A Retry-After value (seconds or a date) → seconds from 1 to 3600; nil when it is absent or makes no sense. A date is read
+-- against the server's own Date where there is one: the clocks need not agree.
+function M.retry_after(value, date)
+  if type(value) == "number" then
+    value = ("%.3f"):format(value)
+  elseif type(value) ~= "string" then
+    return nil
+  end
+  local seconds = value:find("^%d+%.?%d*$") and tonumber(value)
+  if not seconds then
+    local at = M.http_date(value)
+    seconds = at and at - (date and M.http_date(date) or os.time())
+  end
+  return seconds and math.min(math.max(seconds, MIN_WAIT), MAX_WAIT) or nil
+end
+
+-------------------------------------------------------------------- http
+
+local CODES = {
+  [401] = "auth", [403] = "auth", [407] = "auth",
+  [404] = "unknown_target", [410] = "unknown_target",
+  [408] = "timeout",
+  [413] = "too_large", [414] = "too_large", [431] = "too_large",
+  [421] = "unavailable", [423] = "unavailable", [425] = "unavailable",
+  [429] = "rate_limited",
+  [501] = "rejected", [505] = "rejected",
+}
+
+local CLASSES = { [3] = "rejected", [4] = "rejected", [5] = "unavailable" }
+
+-- Where servers put their own words, the most telling first.
+local WORDS = { "message", "error_description", "error", "detail", "errmsg", "msg", "description", "title" }
+
+local function words_of(value, depth)
+  if type(value) == "string" then
+    return value
+  end
+  if type(value) ~= "table" or depth == 0 then
+    return nil
+  end
+  for _, name in ipairs(WORDS) do
+    local words = words_of(value[name], depth - 1)
+    if words and words ~= "" then
+      return words
+    end
+  end
+end
+
+-- One short line of what the server said, its URLs redacted; "" when it said nothing to a person.
+function M.excerpt(response)
+  local body, content_type = response.body or "", (response.headers or {})["content-type"] or ""
+  local words
+  if body:find("^%s*{") then
+    words = words_of(json.decode(body), 2)
+  elseif content_type:find("^text/plain") then
+    words = body
+  end
+  if not words then
+    return ""
+  end
+  words = text.visible(words):gsub("%s+", " "):match("^ ?(.-) ?$")
+  return text.truncate(url.redact(words), EXCERPT)
+end
+
+-- The failure of a redirect names the new place's host and no more of it.
+local function redirect(response)
+  local location = (response.headers or {}).location
+  return location and " to " .. (location:find("://", 1, true) and url.redact(location) or "another path")
+    .. ", which is not followed" or ""
+end
+
+-- A result by status code: 2xx has succeeded, everything else has failed.
+function M.http(response)
+  local status = response.status or 0
+  if status >= 200 and status < 300 then
+    return { ok = true, status_code = status }
+  end
+  local headers = response.headers or {}
+  local message = "HTTP " .. status
+  if status >= 300 and status < 400 then
+    message = message .. redirect(response)
+  end
+  local said = M.excerpt(response)
+  if said ~= "" then
+    message = message .. ": " .. said
+  end
+  return M.fail(CODES[status] or CLASSES[status // 100] or "network", message, {
+    status_code = status,
+    retry_after = status >= 400 and M.retry_after(headers["retry-after"], headers.date) or nil,
+  })
+end
+
+-- The decoded JSON object of an answer, whatever its status; or nil and the failure.
+function M.json(response)
+  local decoded = response.body and json.decode(response.body)
+  if type(decoded) == "table" then
+    return decoded
+  end
+  local failed = M.http(response)
+  if failed.ok then
+    failed = M.fail("rejected", "the answer is not JSON", { status_code = response.status })
+  end
+  return nil, failed
+end
+
+return M

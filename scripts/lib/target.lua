@@ -1,0 +1,256 @@
+-- target: who is meant. Turns what a sender writes (a URL, a name, an account, an address) into recipients of accounts.
+--
+-- A resolved entry is { account =, recipient = { type, value } or nil, shown = text } or, when it cannot be resolved,
+-- { shown =, result = failed result }. One recipient that is named twice is told once; a name that leads back to itself is
+-- an error of that target only.
+
+local platform = require "platform"
+local result = require "result"
+local schema = require "schema"
+local url = require "url"
+
+local M = {}
+
+local config -- as config.prepare made it
+local accounts = {} -- by name, made when first needed
+local from_urls = {} -- accounts of target URLs: a bounded memory, since the same few come again and again
+local URLS_MOST = 1000
+local url_count = 0
+
+function M.setup(prepared)
+  config = prepared
+end
+
+-- A configured account by name, or a platform's own when it needs no options.
+local function find_account(name)
+  if not accounts[name] then
+    local configured = config.accounts[name]
+    local adapter = platform.adapter(configured and configured.platform or name)
+    if not adapter then
+      return nil
+    end
+    local ok, account = pcall(platform.account, name, adapter, configured and configured.options or {}, name, "config")
+    if not ok then
+      return nil, account.message or tostring(account)
+    end
+    accounts[name] = account
+  end
+  return accounts[name]
+end
+
+local function failed(shown, code, ...)
+  return { shown = shown, result = result.fail(code, string.format(...)) }
+end
+
+--------------------------------------------------------------------- URLs
+
+local function platform_of(text, scheme)
+  for _, native in ipairs(config.natives) do
+    if text:sub(1, #native.prefix) == native.prefix then
+      return native.platform
+    end
+  end
+  return config.schemes[scheme]
+end
+
+-- An account of the URL's own: what a URL says is never mixed with configured credentials.
+local function read_url(text)
+  local parsed, message = url.parse(text)
+  if not parsed then
+    return { failure = message, code = "invalid" }
+  end
+  local name = platform_of(text, parsed.scheme)
+  if not name then
+    return {
+      failure = ("no platform has the scheme '%s'%s"):format(parsed.scheme,
+        schema.suggest(parsed.scheme, schema.names(config.schemes))),
+      code = "unknown_platform",
+    }
+  end
+  local adapter = platform.adapter(name)
+  if not adapter.parse then
+    return { failure = ("'%s' takes no target URLs"):format(name), code = "invalid" }
+  end
+  local options, recipients, code = adapter.parse(parsed)
+  if not options then
+    return { failure = recipients, code = code or "invalid" }
+  end
+  local ok, account = pcall(platform.account, name, adapter, options, "url", "invalid")
+  if not ok then
+    return { failure = account.message or tostring(account), code = "invalid" }
+  end
+  return { account = account, recipients = recipients or {} }
+end
+
+local function add_url(text, add)
+  local shown = url.redact(text)
+  local read = from_urls[text]
+  if not read then
+    if url_count == URLS_MOST then
+      from_urls, url_count = {}, 0
+    end
+    read = read_url(text)
+    from_urls[text] = read
+    url_count = url_count + 1
+  end
+  if read.failure then
+    add(failed(shown, read.code, "%s", read.failure))
+  elseif #read.recipients == 0 then
+    add { account = read.account, shown = shown }
+  else
+    for _, recipient in ipairs(read.recipients) do
+      add { account = read.account, recipient = recipient, shown = shown }
+    end
+  end
+end
+
+-------------------------------------------------------------- bare values
+
+-- The type of a bare value, or nil.
+local function type_of(text)
+  if text:find("^[^%s@]+@[^%s@]+%.[^%s@]+$") then
+    return "email"
+  elseif text:find("^%+%d+$") then
+    return "phone"
+  elseif text:find("^#.") then
+    return "channel"
+  elseif text:find("^@.") then
+    return "user"
+  elseif text:find("^https?://") then
+    return "webhook"
+  end
+end
+
+local function takes(adapter, kind)
+  for _, each in ipairs(adapter.recipients) do
+    if each == kind then
+      return true
+    end
+  end
+  return false
+end
+
+-- The one configured account that can address this type.
+local function account_for(kind)
+  local found = {}
+  for name, configured in pairs(config.accounts) do
+    local adapter = platform.adapter(configured.platform)
+    if takes(adapter, kind) or kind == "user" and takes(adapter, "group") then
+      found[#found + 1] = name
+    end
+  end
+  table.sort(found)
+  if #found == 1 then
+    return find_account(found[1])
+  elseif #found == 0 then
+    return nil, "unknown_platform", ("no configured platform can reach a recipient of type '%s'"):format(kind)
+  end
+  return nil, "unknown_target", ("several platforms could be meant: %s; write {platform =, value =}"):format(
+    table.concat(found, ", "))
+end
+
+local function add_bare(text, kind, add)
+  local account, code, message = account_for(kind)
+  if not account then
+    return add(failed(text, code, "%s", message))
+  end
+  if kind == "user" and not takes(account.adapter, "user") then
+    kind = "group"
+  end
+  add { account = account, recipient = { type = kind, value = text }, shown = text }
+end
+
+-------------------------------------------------------------------- names
+
+local resolve
+
+local function add_name(text, add, trail)
+  local named = config.targets[text]
+  if named ~= nil then
+    if trail[text] then
+      return add(failed(text, "unknown_target", "the target '%s' leads back to itself", text))
+    end
+    trail[text] = true
+    resolve(named, add, trail)
+    trail[text] = nil
+    return
+  end
+  local account, message = find_account(text)
+  if account then
+    return add { account = account, shown = text }
+  elseif message then
+    return add(failed(text, "unknown_target", "the platform is not configured: %s", message))
+  end
+  local names = schema.names(config.targets)
+  table.move(schema.names(config.accounts), 1, #schema.names(config.accounts), #names + 1, names)
+  table.move(schema.names(platform.known()), 1, #schema.names(platform.known()), #names + 1, names)
+  add(failed(text, "unknown_target", "there is no target, account or platform '%s'%s", text,
+    schema.suggest(text, names)))
+end
+
+local function add_table(target, add)
+  local value, kind = target.value, target.type
+  if not target.platform then
+    return add_bare(value, kind or type_of(value) or "user", add)
+  end
+  local shown = value and url.redact(value) or target.platform
+  local account, message = find_account(target.platform)
+  if not account then
+    if message then
+      return add(failed(shown, "unknown_target", "the platform is not configured: %s", message))
+    end
+    return add(failed(shown, "unknown_platform", "there is no account or platform '%s'%s", target.platform,
+      schema.suggest(target.platform, schema.names(platform.known()))))
+  end
+  kind = value and (kind or type_of(value) or account.adapter.recipients[1])
+  if kind and not takes(account.adapter, kind) then
+    if kind == "user" and takes(account.adapter, "group") then
+      kind = "group"
+    else
+      return add(failed(shown, "unknown_target", "%s cannot reach a recipient of type '%s'", account.name, kind))
+    end
+  end
+  add { account = account, recipient = value and { type = kind, value = value }, shown = shown }
+end
+
+function resolve(target, add, trail)
+  if type(target) == "table" then
+    if target.platform or target.value then
+      return add_table(target, add)
+    end
+    for _, inner in ipairs(target) do
+      resolve(inner, add, trail)
+    end
+  elseif config.targets[target] ~= nil or config.accounts[target] then
+    add_name(target, add, trail)
+  elseif target:find("^[%a][%w+.-]*://") then
+    add_url(target, add)
+  else
+    local kind = type_of(target)
+    if kind then
+      add_bare(target, kind, add)
+    else
+      add_name(target, add, trail)
+    end
+  end
+end
+
+-- A message's targets → its entries.
+function M.resolve(targets)
+  local entries, seen = {}, {}
+  local function add(entry)
+    local recipient = entry.recipient
+    local key = entry.result and entry.shown or
+      ("%s\0%s\0%s"):format(tostring(entry.account), recipient and recipient.type or "", recipient and recipient.value or "")
+    if not seen[key] then
+      seen[key] = true
+      entries[#entries + 1] = entry
+    end
+  end
+  for _, target in ipairs(targets) do
+    resolve(target, add, {})
+  end
+  return entries
+end
+
+return M

@@ -1,0 +1,182 @@
+-- `notifyhub send`: one message from a shell.
+local json = require "dkjson"
+
+local command = require "command"
+local receiver = require "receiver"
+
+local function send(...)
+  return command.run { "send", ... }
+end
+
+describe("notifyhub send", function()
+  local sink
+  after_each(receiver.stop_all)
+
+  describe("to a receiver", function()
+    before_each(function() sink = receiver.start { http = true } end)
+
+    it("delivers, prints a line for each delivery, and exits with 0", function()
+      local done = send("--title", "Deploy", "--body", "v1.2 is out", "--target", sink.url .. "/one",
+        "--target", sink.url .. "/two")
+      assert.equal("", done.err)
+      assert.equal(0, done.status)
+      assert.matches("^delivered  webhook   .-%d%.%d%d s\ndelivered  webhook   .-%d%.%d%d s\n$", done.out)
+      local arrivals = assert(sink:wait(2))
+      assert.equal("v1.2 is out", arrivals[1].json.body)
+      assert.equal("Deploy", arrivals[2].json.title)
+      assert.equal(2, sink:stop().arrivals)
+    end)
+
+    it("passes id, format, priority and metadata on", function()
+      local done = send("--body", "*hi*", "--format", "markdown", "--priority", "urgent", "--id", "my-id",
+        "--metadata", "service=payments", "--metadata", "note=a=b", "--metadata", "service=billing",
+        "--target", sink.url)
+      assert.equal(0, done.status)
+      local message = assert(sink:wait(1))[1].json
+      assert.equal("my-id", message.message_id)
+      assert.equal("markdown", message.format)
+      assert.equal("urgent", message.priority)
+      assert.same({ service = "billing", note = "a=b" }, message.metadata)
+    end)
+
+    it("prints the receipt as one line of JSON with --json", function()
+      local done = send("--json", "--id", "r1", "--body", "hi", "--target", sink.url)
+      assert.equal(0, done.status)
+      assert.matches("^[^\n]+\n$", done.out)
+      local receipt = json.decode(done.out)
+      assert.equal("r1", receipt.id)
+      assert.equal("delivered", receipt.status)
+      assert.equal(1, #receipt.results)
+      assert.is_true(receipt.results[1].ok)
+      assert.equal("webhook", receipt.results[1].platform)
+      assert.equal(200, receipt.results[1].status_code)
+    end)
+
+    it("reads the body from stdin for --body -", function()
+      local done = command.run({ "send", "--body", "-", "--target", sink.url },
+        { stdin = "line one\nzwölf\n" })
+      assert.equal(0, done.status)
+      assert.equal("line one\nzwölf", assert(sink:wait(1))[1].json.body)
+    end)
+
+    it("sends an attachment's bytes", function()
+      local directory = command.directory()
+      command.write(directory .. "/report.txt", "the report")
+      local done = send("--body", "see", "--attach", directory .. "/report.txt", "--target", sink.url)
+      command.remove(directory)
+      assert.equal(0, done.status)
+      local message = assert(sink:wait(1))[1].json
+      assert.equal("report.txt", message.attachments[1].name)
+    end)
+  end)
+
+  it("uses notifyhub.lua of the directory, or the file that --config names", function()
+    sink = receiver.start { http = true }
+    local directory = command.directory()
+    local config = ('return { platforms = { webhook = { url = "%s/%%s" } } }'):format(sink.url)
+    command.write(directory .. "/notifyhub.lua", config:format("default"))
+    command.write(directory .. "/other.lua", config:format("other"))
+    local plain = command.run({ "send", "--body", "x", "--target", "webhook" }, { directory = directory })
+    local named = command.run({ "send", "--body", "x", "--target", "webhook", "--config", "other.lua" },
+      { directory = directory })
+    command.remove(directory)
+    assert.same({ 0, 0 }, { plain.status, named.status })
+    local arrivals = assert(sink:wait(2))
+    assert.equal("/default", arrivals[1].path)
+    assert.equal("/other", arrivals[2].path)
+  end)
+
+  describe("exits with 1", function()
+    it("when the platform refuses, and says why", function()
+      sink = receiver.start { http = true, status = 404 }
+      local done = send("--body", "x", "--target", sink.url)
+      assert.equal(1, done.status)
+      assert.matches("^failed     webhook .- s  rejected: .+\n$", done.out)
+    end)
+
+    it("when one of two targets fails", function()
+      sink = receiver.start { http = true }
+      local done = send("--json", "--body", "x", "--target", sink.url, "--target", "http://127.0.0.1:1/x",
+        "--timeout", "2")
+      assert.equal(1, done.status)
+      assert.equal("partial", json.decode(done.out).status)
+    end)
+
+    it("when nothing says who is to be told", function()
+      local done = send("--body", "x")
+      assert.equal(1, done.status)
+      assert.matches("^failed     no_route: ", done.out)
+    end)
+
+    it("when --timeout is over", function()
+      sink = receiver.start { http = true, delay = 20 }
+      local done = send("--json", "--body", "x", "--target", sink.url, "--timeout", "0.3")
+      assert.equal(1, done.status)
+      assert.not_equal("delivered", json.decode(done.out).status)
+    end)
+
+    it("when --wait is over, and still prints a receipt", function()
+      sink = receiver.start { http = true, delay = 20 }
+      local done = send("--json", "--body", "x", "--target", sink.url, "--wait", "0.3")
+      assert.equal(1, done.status)
+      assert.matches("1 of 1 not settled in time", done.err)
+      assert.equal("failed", json.decode(done.out).status)
+    end)
+
+    it("when SIGINT cancels it", function()
+      sink = receiver.start { http = true, delay = 20 }
+      local done = command.run({ "send", "--json", "--body", "x", "--target", sink.url },
+        { before = "timeout --preserve-status -s INT 1.5" })
+      assert.equal(1, done.status)
+      assert.equal("cancelled", json.decode(done.out).status)
+    end)
+  end)
+
+  describe("exits with 2, sends nothing and says why", function()
+    local mistakes = {
+      { "no title and no body", {}, "needs a title, a body or a template" },
+      { "a format that does not exist", { "--body", "x", "--format", "rtf" }, "rtf" },
+      { "a priority that does not exist", { "--body", "x", "--priority", "asap" }, "asap" },
+      { "a variable without a value", { "--body", "x", "--var", "name" }, "%-%-var takes NAME=VALUE, not \"name\"" },
+      { "an attachment that is not there", { "--body", "x", "--attach", "/nowhere" },
+        "%-%-attach /nowhere: No such file" },
+      { "an attachment that is a directory", { "--body", "x", "--attach", "/" }, "%-%-attach /: Is a directory" },
+      { "a configuration that is not there", { "--body", "x", "--config", "/nowhere.lua" }, "/nowhere.lua" },
+      { "a batch that is not there", { "--batch", "/nowhere" }, "%-%-batch /nowhere: No such file" },
+      { "an id for a batch", { "--batch", "-", "--id", "x" }, "%-%-id belongs to one message" },
+      { "stdin asked for twice", { "--batch", "-", "--body", "-" }, "cannot both read stdin" },
+      { "a control character in the id", { "--body", "x", "--id", "a\nb" }, "id: " },
+      { "a body that is not UTF-8", { "--body", "\255" }, "body: is not UTF%-8" },
+    }
+    for _, mistake in ipairs(mistakes) do
+      local name, arguments, message = table.unpack(mistake)
+      it("for " .. name, function()
+        sink = receiver.start { http = true }
+        table.insert(arguments, 1, "send")
+        arguments[#arguments + 1] = "--target"
+        arguments[#arguments + 1] = sink.url
+        local done = command.run(arguments)
+        assert.equal(2, done.status)
+        assert.equal("", done.out)
+        assert.matches("^notifyhub send: [^\n]*" .. message .. "[^\n]*\n$", done.err)
+        assert.equal(0, sink:stop().arrivals)
+      end)
+    end
+
+    it("for an unknown key of the configuration, with the nearest one", function()
+      local directory = command.directory()
+      command.write(directory .. "/notifyhub.lua", "return { platfroms = {} }")
+      local done = command.run({ "send", "--body", "x" }, { directory = directory })
+      command.remove(directory)
+      assert.equal(2, done.status)
+      assert.matches("platfroms", done.err)
+      assert.matches("platforms", done.err)
+    end)
+
+    it("for a NUL on stdin", function()
+      local done = command.run({ "send", "--body", "-" }, { stdin = "a\0b" })
+      assert.equal(2, done.status)
+      assert.matches("NUL", done.err)
+    end)
+  end)
+end)

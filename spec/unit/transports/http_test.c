@@ -1,0 +1,285 @@
+/* The http transport against a real server on loopback. */
+#include "spec/unit/transports/harness.h"
+
+#include <arpa/inet.h>
+
+static peer plain, secure;
+static char cert[128], key[128];
+
+#define URL "'url':'http://127.0.0.1:%d/"
+
+static long long server_count(const char *what) {
+    const nh_value *response = ask(document("{" URL "count'}", plain.port));
+    nh_doc *body = nh_doc_from_json(field(response, "body"), strlen(field(response, "body")), NULL);
+    long long count = number(nh_doc_root(body), what);
+    nh_doc_unref(body);
+    return count;
+}
+
+/* The echo server's view of a request. */
+static nh_doc *echo(nh_doc *request) {
+    const nh_value *response = ask(request);
+    CHECK_INT(number(response, "status"), 200);
+    const char *body = field(response, "body");
+    return body ? nh_doc_from_json(body, strlen(body), NULL) : NULL;
+}
+
+static const char *echoed_header(const nh_doc *seen, const char *name) {
+    const nh_value *headers = nh_value_get(nh_doc_root(seen), "headers");
+    for (size_t i = 0; i < nh_value_count(headers); i++) {
+        size_t length;
+        const nh_value *pair = nh_value_at(headers, i);
+        const char *bytes = nh_value_bytes(nh_value_at(pair, 0), &length);
+        if (length == strlen(name) && strncasecmp(bytes, name, length) == 0) {
+            static char text[512];
+            bytes = nh_value_bytes(nh_value_at(pair, 1), &length);
+            snprintf(text, sizeof text, "%.*s", (int)length, bytes);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+static void sends_what_the_request_says(void) {
+    nh_doc *seen = echo(
+        document("{" URL "echo?a=b','headers':{'Content-Type':'application/json','X-Empty':''},"
+                 "'body':'{}\\n','bearer':'sesame'}",
+                 plain.port));
+    CHECK_STR(field(nh_doc_root(seen), "method"), "POST");
+    CHECK_STR(field(nh_doc_root(seen), "path"), "/echo?a=b");
+    CHECK_STR(field(nh_doc_root(seen), "body"), "{}\n");
+    CHECK_STR(echoed_header(seen, "content-type"), "application/json");
+    CHECK_STR(echoed_header(seen, "authorization"), "Bearer sesame");
+    CHECK_STR(echoed_header(seen, "x-empty"), "");
+    CHECK(has(echoed_header(seen, "user-agent"), "NotifyHub/"));
+    nh_doc_unref(seen);
+
+    seen = echo(document("{" URL "echo','form':[{'name':'Body','value':'a b&\xC3\xA9\\n'},"
+                         "{'name':'n','value':3}],'user':'me','password':'pw'}",
+                         plain.port));
+    CHECK_STR(field(nh_doc_root(seen), "body"), "Body=a+b%26%C3%A9%0A&n=3");
+    CHECK_STR(echoed_header(seen, "content-type"), "application/x-www-form-urlencoded");
+    CHECK_STR(echoed_header(seen, "authorization"), "Basic bWU6cHc=");
+    nh_doc_unref(seen);
+
+    seen = echo(document("{" URL "echo'}", plain.port));
+    CHECK_STR(field(nh_doc_root(seen), "method"), "GET");
+    nh_doc_unref(seen);
+    seen = echo(document("{" URL "echo','method':'PUT','body':'x'}", plain.port));
+    CHECK_STR(field(nh_doc_root(seen), "method"), "PUT");
+    CHECK(echoed_header(seen, "content-type") == NULL);
+    nh_doc_unref(seen);
+    CHECK_INT(number(ask(document("{" URL "echo','method':'HEAD'}", plain.port)), "status"), 200);
+}
+
+static void sends_multipart_with_files(void) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/note.txt", scratch_dir());
+    FILE *file = fopen(path, "w");
+    fputs("from the file", file);
+    fclose(file);
+    nh_doc *seen = echo(document(
+        "{" URL "echo','multipart':[{'name':'a','content':'one','content_type':'application/json'},"
+        "{'name':'f','filename':'n\xC3\xB6te.txt','path':'%s'}]}",
+        plain.port, path));
+    const char *body = field(nh_doc_root(seen), "body");
+    CHECK(has(body, "name=\"a\"\r\nContent-Type: application/json\r\n\r\none\r\n"));
+    CHECK(has(body, "name=\"f\"; filename=\"n\xC3\xB6te.txt\""));
+    CHECK(has(body, "from the file"));
+    CHECK(echoed_header(seen, "expect") == NULL);
+    nh_doc_unref(seen);
+    CHECK_ERROR(ask(document("{" URL "echo','multipart':[{'name':'f','path':'/nowhere/x.png'}]}",
+                             plain.port)),
+                "invalid", "multipart[1].path: /nowhere/x.png");
+    CHECK_ERROR(
+        ask(document("{" URL "echo','multipart':[{'name':'f','path':'/dev/zero'}]}", plain.port)),
+        "invalid", "not a regular file");
+}
+
+static void returns_any_status_and_follows_none(void) {
+    const nh_value *response = ask(document("{" URL "redirect'}", plain.port));
+    CHECK_INT(number(response, "status"), 302);
+    CHECK_STR(field(nh_value_get(response, "headers"), "location"), "/echo");
+    response = ask(document("{" URL "status/429'}", plain.port));
+    CHECK_INT(number(response, "status"), 429);
+    CHECK_STR(field(nh_value_get(response, "headers"), "retry-after"), "7");
+    CHECK_STR(field(response, "body"), "status 429");
+    response = ask(document("{" URL "twice'}", plain.port));
+    CHECK_STR(field(nh_value_get(response, "headers"), "x-twice"), "one, two");
+    CHECK_STR(field(nh_value_get(response, "headers"), "other"), "");
+}
+
+static void caps_what_it_reads(void) {
+    const nh_value *response = ask(document("{" URL "body/65536'}", plain.port));
+    CHECK_INT(number(response, "status"), 200);
+    response = ask(document("{" URL "body/65537'}", plain.port));
+    CHECK_ERROR(response, "too_large", "body is over 65536 bytes");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    CHECK_ERROR(ask(document("{" URL "header/70000'}", plain.port)), "too_large", "header is over");
+    CHECK_ERROR(ask(document("{" URL "line/60000000'}", plain.port)), "too_large",
+                "header is over");
+}
+
+static void tells_broken_connections(void) {
+    const nh_value *response = ask(document("{" URL "cut'}", plain.port));
+    CHECK_ERROR(response, "network", "127.0.0.1:");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    CHECK(nh_value_bool(nh_value_get(response, "retryable")));
+    CHECK_ERROR(ask(document("{" URL "slam','body':'x'}", plain.port)), "network", "127.0.0.1:");
+
+    response = ask(document("{'url':'http://127.0.0.1:1/T0KEN?key=T0KEN'}"));
+    CHECK_ERROR(response, "network", "127.0.0.1:1: ");
+    CHECK(!strstr(field(response, "message"), "T0KEN"));
+    CHECK(nh_value_get(response, "sent") && !nh_value_bool(nh_value_get(response, "sent")));
+    response = ask(document("{'url':'http://u:T0KEN@nowhere.invalid/T0KEN'}"));
+    CHECK(has(field(response, "message"), "nowhere.invalid: ")); /* a resolver may time out */
+    CHECK(!strstr(field(response, "message"), "T0KEN"));
+}
+
+static void ends_in_time(void) {
+    double before = seconds_now();
+    const nh_value *response = ask(document("{" URL "delay/5','timeout':0.3}", plain.port));
+    CHECK_ERROR(response, "timeout", "127.0.0.1:");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    CHECK(seconds_now() - before < 1);
+    /* 192.0.2.0/24 is nobody's; a network that says so at once is fine too. */
+    before = seconds_now();
+    ask(document("{'url':'http://192.0.2.1/','connect_timeout':0.3}"));
+    CHECK(seconds_now() - before < 1.5);
+}
+
+static void trusts_only_known_certificates(void) {
+    const nh_value *response = ask(document("{'url':'https://127.0.0.1:%d/echo'}", secure.port));
+    CHECK_ERROR(response, "tls", "certificate");
+    CHECK(nh_value_get(response, "sent") && !nh_value_bool(nh_value_get(response, "sent")));
+    CHECK(!nh_value_bool(nh_value_get(response, "retryable")));
+    const char *trust[] = {"'verify':false", "'ca_file':'%s'"};
+    for (int i = 0; i < 2; i++) {
+        char option[256];
+        snprintf(option, sizeof option, i ? "'ca_file':'%s'" : "%s", i ? cert : trust[0]);
+        response = ask(document("{'url':'https://127.0.0.1:%d/echo',%s}", secure.port, option));
+        CHECK_INT(number(response, "status"), 200);
+    }
+    /* The connection that was made without verification is not used for who wants it. */
+    CHECK_ERROR(ask(document("{'url':'https://127.0.0.1:%d/echo'}", secure.port)), "tls", "");
+    CHECK_ERROR(
+        ask(document("{'url':'https://127.0.0.1:%d/','ca_file':'/nowhere.pem'}", secure.port)),
+        "invalid", "ca_file: /nowhere.pem");
+    response = ask(
+        document("{'url':'https://127.0.0.1:%d/echo','verify':false,'http2':true}", secure.port));
+    CHECK_INT(number(response, "status"), 200);
+}
+
+static void refuses_bad_requests_unsent(void) {
+    static const struct {
+        const char *fields, *part;
+    } bad[] = {
+        {"'url':'ftp://127.0.0.1:%d/'", "url: must begin"},
+        {"'url':'http://127.0.0.1:%d/','methd':'GET'", "methd: unknown field"},
+        {"'url':'http://127.0.0.1:%d/','timeout':'5'", "timeout: must be"},
+        {"'url':'http://127.0.0.1:%d/','method':'GET /x'", "method"},
+        {"'url':'http://127.0.0.1:%d/','body':'x','form':{'a':'b'}", "only one"},
+        {"'url':'http://127.0.0.1:%d/','headers':{'text':'a\\r\\nX-Evil: 1'}", "headers.text"},
+        {"'url':'http://127.0.0.1:%d/','headers':{'X: y':'1'}", "headers[1]"},
+        {"'url':'http://127.0.0.1:%d/','headers':{'Content-Length':'3'}", "may not be set"},
+    };
+    long long before = server_count("requests");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "{%s}", bad[i].fields);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        CHECK_ERROR(ask(document(text, plain.port)), "invalid", bad[i].part);
+#pragma GCC diagnostic pop
+    }
+    CHECK_INT(server_count("requests"), before);
+}
+
+static void keeps_its_connection(void) {
+    ask(document("{" URL "echo'}", plain.port));
+    long long before = server_count("connections");
+    for (int i = 0; i < 50; i++)
+        CHECK_INT(number(ask(document("{" URL "echo','body':'x'}", plain.port)), "status"), 200);
+    CHECK_INT(server_count("connections"), before);
+}
+
+static void carries_a_thousand_at_once(void) {
+    enum { MANY = 1000 };
+    static exchange each[MANY];
+    long long before = server_count("requests");
+    double begin = seconds_now();
+    for (int i = 0; i < MANY; i++)
+        exchange_start(&each[i], document("{" URL "delay/0.5?n=%d','body':'x'}", plain.port, i));
+    int answered = 0;
+    for (int i = 0; i < MANY; i++) {
+        turn_until(&each[i], 30);
+        answered += each[i].done == 1 && number(nh_doc_root(each[i].response), "status") == 200;
+        exchange_free(&each[i]);
+    }
+    CHECK_INT(answered, MANY);
+    CHECK_INT(server_count("requests") - before, MANY);
+    printf("# 1000 at once, 0.5 s each: %.2f s\n", seconds_now() - begin);
+}
+
+static void cancels_really(void) {
+    exchange one;
+    exchange_start(&one, document("{" URL "delay/0.4','body':'x'}", plain.port));
+    turn_for(0.1);
+    ops->cancel(transport, &one.transfer);
+    turn_for(0.5);
+    CHECK_INT(one.done, 0);
+    CHECK(one.transfer.state == NULL);
+    exchange_free(&one);
+}
+
+/* One place: the second waits and the third is cancelled while it waits. */
+static void waits_in_line(void) {
+    nh_transport_limits limits = default_limits();
+    nh_loop *outer_loop = loop;
+    nh_transport *outer = transport;
+    exchange each[4];
+    limits.connections = 1;
+    transport_open(&nh_http_transport, limits);
+    exchange_start(&each[0], document("{" URL "delay/0.5'}", plain.port));
+    exchange_start(&each[1], document("{" URL "echo'}", plain.port));
+    exchange_start(&each[2], document("{" URL "echo'}", plain.port));
+    exchange_start(&each[3], document("{" URL "echo','timeout':0.2}", plain.port));
+    turn_for(0.3);
+    ops->cancel(transport, &each[2].transfer);
+    CHECK_INT(each[0].done + each[1].done + each[2].done, 0);
+    CHECK_INT(each[3].done, 1); /* its time was over while it waited */
+    CHECK_ERROR(nh_doc_root(each[3].response), "timeout", "no connection became free");
+    turn_until(&each[1], 5);
+    CHECK_INT(number(nh_doc_root(each[0].response), "status"), 200);
+    CHECK_INT(number(nh_doc_root(each[1].response), "status"), 200);
+    CHECK_INT(each[2].done, 0);
+    for (int i = 0; i < 4; i++)
+        exchange_free(&each[i]);
+    transport_close();
+    loop = outer_loop;
+    transport = outer;
+}
+
+int main(void) {
+    make_certificate(cert, key, sizeof cert);
+    plain = peer_start("http_peer.py", NULL);
+    secure = peer_start("http_peer.py", "--cert", cert, "--key", key, NULL);
+    transport_open(&nh_http_transport, default_limits());
+    RUN(sends_what_the_request_says);
+    RUN(sends_multipart_with_files);
+    RUN(returns_any_status_and_follows_none);
+    RUN(caps_what_it_reads);
+    RUN(tells_broken_connections);
+    RUN(ends_in_time);
+    RUN(trusts_only_known_certificates);
+    RUN(refuses_bad_requests_unsent);
+    RUN(keeps_its_connection);
+    RUN(cancels_really);
+    RUN(waits_in_line);
+    RUN(carries_a_thousand_at_once);
+    transport_close();
+    peer_stop(&plain);
+    peer_stop(&secure);
+    scratch_remove();
+    return check_end();
+}
