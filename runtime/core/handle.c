@@ -40,14 +40,6 @@ static stripe *stripe_of(const nh_handle *handle) {
     return &stripes[((address >> 6) ^ (address >> 13)) % STRIPES];
 }
 
-const char *nh_state_name(nh_state state) {
-    static const char *const names[] = {[NH_SCHEDULED] = "scheduled",
-                                        [NH_QUEUED] = "queued",
-                                        [NH_RUNNING] = "running",
-                                        [NH_SETTLED] = "settled"};
-    return names[state];
-}
-
 /* -------------------------------------------------------------- life cycle */
 
 nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index) {

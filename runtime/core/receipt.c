@@ -12,15 +12,6 @@ struct nh_receipt {
     nh_doc *doc;
 };
 
-const char *nh_status_name(nh_status status) {
-    static const char *const names[] = {[NH_DELIVERED] = "delivered",
-                                        [NH_PARTIAL] = "partial",
-                                        [NH_FAILED] = "failed",
-                                        [NH_CANCELLED] = "cancelled",
-                                        [NH_EXPIRED] = "expired"};
-    return names[status];
-}
-
 nh_status nh_status_for(nh_err reason) {
     return reason == NH_E_CANCELLED ? NH_CANCELLED
            : reason == NH_E_EXPIRED ? NH_EXPIRED

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/core/error.h"
 #include "runtime/work/engine_load.h"
@@ -27,8 +28,13 @@ static const nh_engine_ops *loaded;
 static nh_error fault;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Opens one file; an object that is not there at all is no fault of its own. */
+/* Opens one file. One that is not there does not hide the fault of one that is. */
 static void try_file(const char *path) {
+    if (access(path, F_OK) != 0) {
+        if (fault.code == NH_OK)
+            nh_fail(&fault, NH_E_INTERNAL, "script engine: %s is not there", path);
+        return;
+    }
     void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | BINDING);
     if (!object) {
         nh_fail(&fault, NH_E_INTERNAL, "script engine: %s", dlerror());

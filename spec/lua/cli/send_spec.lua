@@ -91,7 +91,7 @@ describe("notifyhub send", function()
       sink = receiver.start { http = true, status = 404 }
       local done = send("--body", "x", "--target", sink.url)
       assert.equal(1, done.status)
-      assert.matches("^failed     webhook .- s  rejected: .+\n$", done.out)
+      assert.matches("^failed     webhook .- s  unknown_target: .+\n$", done.out)
     end)
 
     it("when one of two targets fails", function()
