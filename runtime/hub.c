@@ -94,10 +94,12 @@ static void leave(nh_hub *hub, size_t count) {
     pthread_mutex_unlock(&hub->lock);
 }
 
-static void settled(nh_owner *owner, nh_status status) {
-    nh_hub *hub = hub_of(owner);
-    atomic_fetch_add_explicit(&hub->settled[status], 1, memory_order_relaxed);
-    leave(hub, 1);
+static void count(nh_owner *owner, nh_status status) {
+    atomic_fetch_add_explicit(&hub_of(owner)->settled[status], 1, memory_order_relaxed);
+}
+
+static void settled(nh_owner *owner) {
+    leave(hub_of(owner), 1);
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -169,6 +171,7 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
                             .hold = hold,
                             .drop = drop,
                             .cancel = cancel,
+                            .count = count,
                             .settled = settled};
     atomic_init(&hub->users, 1);
     atomic_init(&hub->memory, 1);

@@ -11,11 +11,13 @@
 #include <stdlib.h>
 
 #include "runtime/core/clock.h"
+#include "runtime/core/fork.h"
 #include "runtime/core/id.h"
 
 struct nh_batch {
     atomic_uint refs;
     char id[NH_ID_LENGTH + 1];
+    unsigned fork_generation; /* of the process whose threads settle it */
     size_t count;
     nh_handle **handles; /* constant once the batch is seen by others */
     pthread_mutex_t lock;
@@ -33,6 +35,7 @@ nh_batch *nh_batch_create(size_t count) {
         return NULL;
     atomic_init(&batch->refs, 1);
     nh_id_make(batch->id);
+    batch->fork_generation = nh_fork_generation();
     batch->count = count;
     batch->handles = calloc(count, sizeof *batch->handles);
     batch->order = calloc(count, sizeof *batch->order);
@@ -115,6 +118,8 @@ void nh_batch_progress(const nh_batch *batch, size_t *settled, size_t *failed) {
 
 /* Waits until `wanted` have settled. */
 static nh_err wait_for(nh_batch *batch, size_t wanted, double seconds, size_t *index) {
+    if (batch->fork_generation != nh_fork_generation())
+        return NH_E_CLOSED; /* nobody is here who would settle, or give its lock back */
     uint64_t due = nh_after(nh_monotonic(), seconds);
     bool late = false;
     pthread_mutex_lock(&batch->lock);

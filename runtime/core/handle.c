@@ -40,6 +40,12 @@ static stripe *stripe_of(const nh_handle *handle) {
     return &stripes[((address >> 6) ^ (address >> 13)) % STRIPES];
 }
 
+/* Unsettled in a process that was forked off: nobody here will settle it, or give back a lock that
+ * was held. */
+static bool is_orphan(const nh_handle *handle) {
+    return handle->fork_generation != nh_fork_generation() && nh_handle_state(handle) != NH_SETTLED;
+}
+
 /* -------------------------------------------------------------- life cycle */
 
 nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index) {
@@ -52,6 +58,7 @@ nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batc
     atomic_init(&handle->refs, 2);
     atomic_init(&handle->state, NH_QUEUED);
     handle->owner = owner;
+    handle->fork_generation = owner->fork_generation;
     handle->message = message;
     handle->batch = batch ? nh_batch_ref(batch) : NULL;
     handle->batch_index = index;
@@ -96,7 +103,9 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
     pthread_mutex_lock(&own->lock);
     bool first = atomic_load_explicit(&handle->state, memory_order_relaxed) != NH_SETTLED;
     nh_watcher *watcher = NULL;
+    nh_status status = receipt ? nh_receipt_status(receipt) : NH_FAILED;
     if (first) {
+        owner->count(owner, status);
         handle->receipt = receipt;
         atomic_store_explicit(&handle->state, NH_SETTLED, memory_order_release);
         watcher = handle->watchers;
@@ -114,9 +123,8 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
         nh_receipt_unref(receipt);
         return false;
     }
-    nh_status status = receipt ? nh_receipt_status(receipt) : NH_FAILED;
     leave_batch(handle, true, status == NH_DELIVERED);
-    owner->settled(owner, status);
+    owner->settled(owner);
     nh_handle_unref(handle);
     return true;
 }
@@ -172,10 +180,13 @@ nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error) {
     stripe *own = stripe_of(handle);
     uint64_t due = nh_after(nh_monotonic(), seconds);
     bool late = false;
+    if (is_orphan(handle)) {
+        nh_fail(error, NH_E_CLOSED, "the hub belongs to the process that this one was forked from");
+        return NULL;
+    }
     pthread_mutex_lock(&own->lock);
     own->waiting++;
-    while (nh_handle_state(handle) != NH_SETTLED && !late &&
-           handle->owner->fork_generation == nh_fork_generation())
+    while (nh_handle_state(handle) != NH_SETTLED && !late)
         late = seconds == 0 || nh_cond_wait(&own->settled, &own->lock, due) == ETIMEDOUT;
     own->waiting--;
     bool settled = nh_handle_state(handle) == NH_SETTLED;
@@ -184,11 +195,9 @@ nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error) {
         return nh_receipt_ref(handle->receipt);
     if (settled)
         nh_fail_memory(error);
-    else if (late)
+    else
         nh_fail(error, NH_E_TIMEOUT, "message %s has not ended after %g s", handle->message->id,
                 seconds);
-    else
-        nh_fail(error, NH_E_CLOSED, "the hub belongs to the process that this one was forked from");
     return NULL;
 }
 
@@ -213,6 +222,8 @@ nh_err nh_inbox_watch_handle(nh_inbox *inbox, nh_handle *handle, uint64_t tag) {
 /* --------------------------------------------------------------- cancelling */
 
 bool nh_handle_cancel(nh_handle *handle) {
+    if (is_orphan(handle))
+        return false;
     if (atomic_exchange_explicit(&handle->cancelled, true, memory_order_acq_rel))
         return false;
     stripe *own = stripe_of(handle);
@@ -226,8 +237,7 @@ bool nh_handle_cancel(nh_handle *handle) {
     pthread_mutex_unlock(&own->lock);
     if (!owner)
         return false;
-    if (owner->fork_generation == nh_fork_generation())
-        owner->cancel(owner, handle);
+    owner->cancel(owner, handle);
     owner->drop(owner);
     return true;
 }

@@ -18,8 +18,10 @@ struct nh_owner {
     void (*drop)(nh_owner *owner);
     /* Takes the message out of the queue or stops its task. */
     void (*cancel)(nh_owner *owner, nh_handle *handle);
-    /* Counts a settled message. Called without locks, after everybody can see the receipt. */
-    void (*settled)(nh_owner *owner, nh_status status);
+    /* Counts a message that settles; called before anybody can see it. Blocks: never. */
+    void (*count)(nh_owner *owner, nh_status status);
+    /* A message has settled and everybody has been told; called without locks. */
+    void (*settled)(nh_owner *owner);
 };
 
 struct nh_handle {
@@ -27,6 +29,7 @@ struct nh_handle {
     _Atomic uint8_t state; /* nh_state; leaves NH_SETTLED never */
     atomic_bool cancelled; /* somebody asked, once */
     uint32_t batch_index;
+    unsigned fork_generation; /* of its owner, which it may outlive */
     nh_owner *owner;
     nh_message *message;
     nh_batch *batch; /* counted; NULL when it is in none */

@@ -78,6 +78,22 @@ static json_t *base64(const char *bytes, size_t length) {
     return json;
 }
 
+/* jansson wants UTF-8 with a NUL behind it, which a document need not have. */
+static char *key_text(const char *key, size_t length) {
+    if (key && !nh_utf8_valid(key, length)) {
+        json_t *encoded = base64(key, length);
+        char *name = encoded ? strdup(json_string_value(encoded)) : NULL;
+        json_decref(encoded);
+        return name;
+    }
+    char *text = malloc(length + 1);
+    if (!text)
+        return NULL;
+    memcpy(text, key ? key : "", length);
+    text[length] = '\0';
+    return text;
+}
+
 /* New reference; NULL when out of memory. A string that is not UTF-8 becomes base64: nothing is
  * lost silently. */
 static json_t *to_json(const nh_value *value) {
@@ -107,7 +123,7 @@ static json_t *to_json(const nh_value *value) {
         json_t *map = json_object();
         for (size_t i = 0; map && i < nh_value_count(value); i++) {
             const char *key = nh_value_bytes(nh_value_key(value, i), &length);
-            char *name = key ? strndup(key, length) : strdup("");
+            char *name = key_text(key, length);
             int failed = !name || json_object_set_new(map, name, to_json(nh_value_at(value, i)));
             free(name);
             if (failed)
@@ -124,7 +140,7 @@ char *nh_doc_to_json(const nh_doc *doc) {
     json_t *json = to_json(nh_doc_root(doc));
     if (!json)
         return NULL;
-    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
     json_decref(json);
     return text;
 }

@@ -7,7 +7,6 @@
  */
 #include "runtime/core/message.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +54,11 @@ static bool is_list(const nh_value *value) {
 static nh_err check_utf8(const char *text, size_t length, const char *name, nh_error *error) {
     return nh_utf8_valid(text, length) ? NH_OK
                                        : nh_fail(error, NH_E_INVALID, "%s: is not UTF-8", name);
+}
+
+/* A nil is as good as a field that is not there. */
+static bool has(const nh_value *root, const char *name) {
+    return nh_value_kind(nh_value_get(root, name)) != NH_NIL;
 }
 
 /* Checks every key of a map against a table of fields and each value by its field's check. */
@@ -205,7 +209,7 @@ static nh_err check_attempts(const nh_value *value, const char *name, nh_message
     (void)to;
     double attempts;
     nh_err failed = check_number(value, name, 1, ATTEMPTS_MOST, &attempts, error);
-    if (!failed && floor(attempts) != attempts)
+    if (!failed && (double)(int)attempts != attempts)
         failed = nh_fail(error, NH_E_INVALID, "%s: must be a whole number", name);
     return failed;
 }
@@ -302,7 +306,7 @@ static nh_err check_targets(const nh_value *value, const char *name, nh_message 
         } else if (nh_value_kind(target) == NH_MAP) {
             strcat(place, ".");
             failed = check_fields(target, fields, 3, place, to, error);
-            if (!failed && !nh_value_get(target, "platform") && !nh_value_get(target, "value"))
+            if (!failed && !has(target, "platform") && !has(target, "value"))
                 failed = nh_fail(error, NH_E_INVALID, "%splatform or value is missing", place);
         } else {
             failed = wrong_kind(target, place, "a string or a table", error);
@@ -339,12 +343,12 @@ static nh_err check_attachments(const nh_value *value, const char *name, nh_mess
         snprintf(place, sizeof place, "attachments[%zu]", i + 1);
         if (nh_value_kind(attachment) != NH_MAP)
             return wrong_kind(attachment, place, "a table", error);
-        bool content = nh_value_get(attachment, "content");
-        bool path = nh_value_get(attachment, "path");
+        bool content = has(attachment, "content");
+        bool path = has(attachment, "path");
         if (content == path)
             return nh_fail(error, NH_E_INVALID, "%s: needs %s content or path", place,
                            content ? "only one of" : "either");
-        if (content && !nh_value_get(attachment, "name"))
+        if (content && !has(attachment, "name"))
             return nh_fail(error, NH_E_INVALID, "%s.name: is missing", place);
         strcat(place, ".");
         nh_err failed =
@@ -372,10 +376,6 @@ static const field message_fields[] = {
     {"timeout", check_timeout},
     {"retry", check_retry},
 };
-
-static bool has(const nh_value *root, const char *name) {
-    return nh_value_kind(nh_value_get(root, name)) != NH_NIL;
-}
 
 /* -------------------------------------------------------------- life cycle */
 

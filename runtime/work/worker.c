@@ -290,6 +290,8 @@ static void take_messages(nh_worker *worker) {
         return;
     size_t left;
     size_t count = nh_queue_take(worker->work->queue, worker, handles, most, &left);
+    if (count > 0) /* tasks that end in this very turn are work, too: rest() tells idleness anew */
+        atomic_store_explicit(&worker->idle_since, UINT64_MAX, memory_order_relaxed);
     if (count > 0 && left > 0)
         worker->work->more(worker->work);
     for (size_t i = 0; i < count; i++)

@@ -68,18 +68,18 @@ print("  meanwhile it is " .. handle:status().state)
 must_arrive("async", handle:wait(10))
 
 print "4. A deployment notice from a template and its variables"
--- A message is a table and a template is whatever makes one: here a string with {{ names }}.
-local deployment = "**{{ service }}** {{ version }} is on {{ environment }}\n\n- by {{ author }}\n- took {{ seconds }} s"
-local function fill(template, variables)
-  return (template:gsub("{{%s*([%w_]+)%s*}}", function(name)
-    return tostring(assert(variables[name], "the template needs " .. name))
-  end))
-end
-must_arrive("template", hub:send({
-  title = "Deployment", format = "markdown", targets = { "feishu" },
-  body = fill(deployment, { service = "shop", version = "v1.4.2", environment = "production", author = "Wei",
-                            seconds = 48 }),
-}, 10))
+-- {{ name }} in title and body stands for a variable; one that is not given is an error, not a gap.
+local deployment = {
+  title = "Deployment of {{ service }}", format = "markdown", targets = { "feishu" },
+  body = "**{{ service }}** {{ build.version }} is on {{ build.environment }}\n\n- by {{ author }}\n- took {{ seconds }} s",
+}
+deployment.variables = {
+  service = "shop", build = { version = "v1.4.2", environment = "production" }, author = "Wei", seconds = 48,
+}
+must_arrive("template", hub:send(deployment, 10))
+deployment.variables = { service = "shop" }
+local _, problem = hub:send(deployment, 10)
+print("  without the others: " .. assert(problem, "it must not be sent"))
 
 print "5. Nested metadata: kept with the message, and told to platforms that carry data"
 must_arrive("metadata", hub:send({

@@ -23,8 +23,8 @@ local function lookup(variables, path)
 end
 
 -- Puts variables in where a text says {{ name }} or {{ table.name }}. A variable that is not there is an error: a person
--- should not read "{{ service }}" or nothing at all.
-local function fill(source, variables, field)
+-- should not read "{{ service }}" or nothing at all. `escape` makes a value harmless where it lands.
+local function fill(source, variables, field, escape)
   local missing
   local filled = source:gsub("{{%s*([%w_.-]+)%s*}}", function(path)
     local value = lookup(variables, path)
@@ -32,12 +32,16 @@ local function fill(source, variables, field)
       missing = missing or path
       return nil
     end
-    return tostring(value)
+    return escape(tostring(value))
   end)
   if missing then
     return nil, ("%s: there is no variable '%s'"):format(field, missing)
   end
   return filled
+end
+
+local function as_is(s)
+  return s
 end
 
 -- The title and body of a message with its variables in place; or nil, message, code.
@@ -48,9 +52,9 @@ function M.render(message)
   end
   if message.variables then
     local problem
-    title, problem = fill(title, message.variables, "title")
+    title, problem = fill(title, message.variables, "title", as_is)
     if title then
-      body, problem = fill(body, message.variables, "body")
+      body, problem = fill(body, message.variables, "body", message.format == "html" and text.escape_html or as_is)
     end
     if problem then
       return nil, problem, "invalid"

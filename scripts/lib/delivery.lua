@@ -28,7 +28,7 @@ end
 
 -- Seconds before the next attempt; attempts that failed are counted from 1.
 local function backoff(policy, failures, hint)
-  if hint then
+  if type(hint) == "number" and hint >= 0 then
     return math.min(hint, LONGEST_HINT)
   end
   local pause = math.min(policy.initial * policy.multiplier ^ (failures - 1), policy.max)
@@ -51,7 +51,7 @@ local function attempt(delivery, adapter)
     return result.fail(code or "invalid", message or "the adapter built no request")
   end
   local response
-  response, message, code = task.transfer(adapter.transport, request)
+  response, message, code = guarded(task.transfer, adapter.transport, request)
   if not response then
     return result.fail(code, message)
   elseif response.error then
@@ -61,6 +61,11 @@ local function attempt(delivery, adapter)
   judged, message = guarded(adapter.response, response, delivery)
   if type(judged) ~= "table" then
     return result.fail("script", message or "the adapter judged nothing")
+  end
+  for index, each in ipairs(judged) do
+    if type(each) ~= "table" then
+      return result.fail("script", ("the adapter judged recipient %d with a %s"):format(index, type(each)))
+    end
   end
   return judged
 end
@@ -88,17 +93,29 @@ local function wants_retry(judged)
   return true, hint
 end
 
+-- What an adapter says, as text that may stand in a receipt; nil when it is none.
+local function words(value)
+  if type(value) == "number" then
+    return tostring(value)
+  elseif type(value) ~= "string" then
+    return nil
+  end
+  return utf8.len(value) and value or (value:gsub("[\128-\255]", "?"))
+end
+
 local function finish(judged, entry, delivery, account, started, warning)
+  local ok = judged.ok and true or false
+  local said = words(judged.warning)
   entry.result = {
     platform = account.adapter.name,
     target = entry.shown,
-    ok = judged.ok or false,
-    code = not judged.ok and (judged.code or "rejected") or nil,
-    error = not judged.ok and scrub(judged.error or "refused", account) or nil,
-    status_code = judged.status_code,
-    provider_id = judged.provider_id,
-    retryable = not judged.ok and may_retry(judged) or nil,
-    warning = judged.warning or warning,
+    ok = ok,
+    code = not ok and (words(judged.code) or "rejected") or nil,
+    error = not ok and scrub(words(judged.error) or "refused", account) or nil,
+    status_code = type(judged.status_code) == "number" and math.tointeger(judged.status_code) or nil,
+    provider_id = words(judged.provider_id),
+    retryable = not ok and may_retry(judged) and true or nil,
+    warning = said and scrub(said, account) or warning,
     attempts = delivery.attempt,
     latency = task.monotonic() - started,
   }
@@ -111,6 +128,7 @@ function M.deliver(context, entries)
   local recipients = {}
   for _, entry in ipairs(entries) do
     recipients[#recipients + 1] = entry.recipient
+    entry.started = started -- for a receipt that is made before this ends
   end
   local delivery = {
     id = message.id, message = context.facts, account = account.options,
@@ -142,6 +160,9 @@ function M.deliver(context, entries)
   local policy = context.retry
   while true do
     delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
+    for _, entry in ipairs(entries) do
+      entry.attempts = delivery.attempt
+    end
     local judged = attempt(delivery, adapter)
     local again, hint = wants_retry(judged)
     if not again or delivery.attempt >= policy.attempts then

@@ -44,6 +44,8 @@ local function receipt(context, code, text)
     local each = entry.result or { ok = false, code = code, error = text }
     each.target = each.target or entry.shown
     each.platform = each.platform or entry.account and entry.account.adapter.name
+    each.attempts = each.attempts or entry.attempts or 0
+    each.latency = each.latency or entry.started and task.monotonic() - entry.started or 0
     results[index] = each
     if each.ok then
       delivered = delivered + 1

@@ -176,10 +176,11 @@ local function parse_path(text)
     if #path == MAX_SEGMENTS then
       return nil, "more than " .. MAX_SEGMENTS .. " path segments"
     end
-    path[#path + 1] = decode(segment)
-    if not path[#path] or path[#path] == "" then
+    local decoded = decode(segment)
+    if not decoded then
       return nil, "a path segment is not valid percent-encoded UTF-8"
     end
+    path[#path + 1] = decoded
   end
   return path
 end

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int check_count, check_failures;
+static _Atomic int check_count, check_failures; /* threads check, too */
 
 static inline int check_that(int holds, const char *what, const char *file, int line) {
     check_count++;

@@ -66,7 +66,7 @@ describe("notifyhub run", function()
   end)
 
   it("stops a script that never ends at SIGINT", function()
-    local done = run("while true do end", nil, { before = "timeout --preserve-status -s INT 1" })
+    local done = run("while true do local t = {} end", nil, { before = "timeout --preserve-status -s INT 1" })
     assert.equal(1, done.status)
     assert.matches("interrupted", done.err)
   end)

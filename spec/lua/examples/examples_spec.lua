@@ -84,7 +84,7 @@ describe("an example", function()
     end
   end)
 
-  it("runs under lua5.4 and, in a text with the module's path, under luajit", function()
+  it("runs under lua5.4 and luajit, with LUA_CPATH naming the module's folder", function()
     local interpreters = { ["lua5.4"] = "/lua" }
     if sanitize == "" and shell("command -v luajit").status == 0 then interpreters.luajit = "/lua/5.1" end
     for lua, modules in pairs(interpreters) do
@@ -155,13 +155,13 @@ describe("the example", function()
     run(sink, "email_advanced")
     local mails = by_subject(arrivals(sink, 8))
 
-    local welcome = assert(mails["Welcome, Zoë"] or mails["=?UTF-8?Q?Welcome=2C_Zo=C3=AB?="], "no welcome")
+    local welcome = assert(mails["Welcome, =?UTF-8?Q?Zo=C3=AB?="], "no welcome")
     assert.same({ "zoe@example.com" }, welcome.recipients)
     local news = mails["News of May"]
     assert.matches("text/plain", news.raw)
     assert.matches("<strong>Faster</strong>", news.raw)
     assert.equal("List-Unsubscribe=One-Click", news.headers["list-unsubscribe-post"])
-    assert.equal("5 (Lowest)", (mails["Invoice 17 is due"].headers["x-priority"] or ""):gsub("^5$", "5 (Lowest)"))
+    assert.equal("5", mails["Invoice 17 is due"].headers["x-priority"])
 
     local report = mails["The monthly report"].raw
     for _, name in ipairs { "report.pdf", "figures.xlsx" } do
@@ -171,16 +171,14 @@ describe("the example", function()
     end
 
     local minutes = mails["Minutes"]
-    local recipients = { unpack and unpack(minutes.recipients) or table.unpack(minutes.recipients) }
-    table.sort(recipients)
-    assert.same({ "ann@example.com", "archive@example.com", "bob@example.com", "team@example.com" }, recipients)
+    table.sort(minutes.recipients)
+    assert.same({ "ann@example.com", "archive@example.com", "bob@example.com", "team@example.com" }, minutes.recipients)
     assert.equal("team@example.com", minutes.headers.cc)
     assert.is_nil(minutes.headers.bcc)
     assert.is_nil(minutes.raw:find("archive@", 1, true))
 
-    local login = mails["New login"].raw:gsub("=\r?\n", "")
-    assert.matches("Lyon &amp; around", login)
-    assert.matches("Firefox &lt;Linux&gt;", login)
+    local login = mails["New login from Lyon"].raw:gsub("=\r?\n", "")
+    assert.matches("from <b>Lyon</b> %(Firefox &lt;Linux&gt; &amp; more%)", login)
     assert.equal("OPS-311", mails["Ticket OPS-311"].headers["x-ticket"])
     assert.equal("gold", mails["Ticket OPS-311"].headers["x-tier"])
   end)
@@ -215,7 +213,7 @@ describe("the example", function()
 
   it("demo shows four platforms and a burst, and never sends what it took back", function()
     local out = run(sink, "demo")
-    assert.matches("delivered in .-messages a second", out)
+    assert.matches("1000 of 1000 delivered in .-messages a second", out)
     local list = arrivals(sink, 4 + 6 + 1000)
     local paths = tally(list, function(arrival) return arrival.path or arrival.protocol end)
     assert.same({ ["/hooks/deploys"] = 1, ["/open-apis/bot/v2/hook/demo"] = 4, ["/services/T000/B000/demo"] = 4,
@@ -233,6 +231,7 @@ describe("the example", function()
     local compiled = shell(("cc -std=c11 -Wall -Wextra -Werror %s -I %s/runtime %s -o %s -L %s/lib -lnotifyhub -Wl,-rpath,%s/lib"):format(
       flags, quote(source), quote(example("embed.c")), program, quote(build), quote(build)))
     assert.equal("", compiled.err)
+    assert.equal(0, compiled.status)
 
     local sent = shell(program .. " " .. quote(("json://%s:%d/c"):format(sink.http_host, sink.http_port)))
     assert.equal("", sent.err)

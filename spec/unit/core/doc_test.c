@@ -1,0 +1,436 @@
+/* doc_test.c — documents keep what was put in, and refuse bytes that are not one. */
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "runtime/core/doc.h"
+#include "spec/unit/check.h"
+
+static nh_doc *finish(nh_writer *writer) {
+    nh_error error;
+    nh_doc *doc = nh_writer_finish(writer, &error);
+    if (!CHECK(doc))
+        printf("# %s\n", error.message);
+    nh_writer_destroy(writer);
+    return doc;
+}
+
+/* The same document made again from its bytes, so that what is read has been packed and unpacked.
+ */
+static nh_doc *again(nh_doc *doc) {
+    size_t length;
+    const void *bytes = nh_doc_bytes(doc, &length);
+    nh_doc *copy = nh_doc_from_bytes(bytes, length, NULL);
+    CHECK(copy);
+    nh_doc_unref(doc);
+    return copy;
+}
+
+static void check_bytes(const nh_value *value, nh_kind kind, const void *wanted, size_t count) {
+    size_t length;
+    const char *bytes = nh_value_bytes(value, &length);
+    CHECK_INT(nh_value_kind(value), kind);
+    CHECK_INT(length, count);
+    CHECK(bytes && memcmp(bytes, wanted, count) == 0);
+}
+
+static void integers_keep_their_value_to_the_limits(void) {
+    static const int64_t numbers[] = {
+        0,    1,    -1,    127,   128,       -32,       -33,       255,       256,
+        -128, -129, 65535, 65536, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, (int64_t)1 << 53};
+    enum { COUNT = sizeof numbers / sizeof *numbers };
+    nh_writer *writer = nh_writer_create();
+    nh_writer_array(writer, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        nh_writer_int(writer, numbers[i]);
+    nh_doc *doc = again(finish(writer));
+    for (int i = 0; i < COUNT; i++) {
+        const nh_value *value = nh_value_at(nh_doc_root(doc), (size_t)i);
+        CHECK_INT(nh_value_kind(value), NH_INT);
+        CHECK_INT(nh_value_int(value, 42), numbers[i]);
+    }
+    nh_doc_unref(doc);
+}
+
+static void reals_keep_every_bit_and_stay_reals(void) {
+    const double numbers[] = {0.0,     -0.0,    1.0,      0.1,       1.0 / 3,
+                              DBL_MAX, DBL_MIN, INFINITY, -INFINITY, 5e-324};
+    enum { COUNT = sizeof numbers / sizeof *numbers };
+    nh_writer *writer = nh_writer_create();
+    nh_writer_array(writer, COUNT + 1);
+    for (int i = 0; i < COUNT; i++)
+        nh_writer_real(writer, numbers[i]);
+    nh_writer_real(writer, NAN);
+    nh_doc *doc = again(finish(writer));
+    for (int i = 0; i < COUNT; i++) {
+        const nh_value *value = nh_value_at(nh_doc_root(doc), (size_t)i);
+        double got = nh_value_real(value, 42);
+        CHECK_INT(nh_value_kind(value), NH_REAL);
+        CHECK(memcmp(&got, &numbers[i], sizeof got) == 0);
+    }
+    CHECK(isnan(nh_value_real(nh_value_at(nh_doc_root(doc), COUNT), 42)));
+    CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(doc), 2), 42), 1); /* integral: an int as well */
+    CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(doc), 3), 42), 42);
+    CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(doc), 5), 42), 42); /* out of range */
+    CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(doc), COUNT), 42), 42);
+    nh_doc_unref(doc);
+}
+
+static void strings_binaries_and_secrets_stay_what_they_are(void) {
+    static char large[70000];
+    memset(large, 'x', sizeof large);
+    nh_writer *writer = nh_writer_create();
+    nh_writer_array(writer, 7);
+    nh_writer_string(writer, "a\0b", 3);
+    nh_writer_string(writer, "", 0);
+    nh_writer_binary(writer, "\xFF\x00\x80", 3);
+    nh_writer_binary(writer, "", 0);
+    nh_writer_secret(writer, "hunter2", 7);
+    nh_writer_secret(writer, "", 0);
+    nh_writer_string(writer, large, sizeof large);
+    nh_doc *doc = again(finish(writer));
+    const nh_value *root = nh_doc_root(doc);
+    check_bytes(nh_value_at(root, 0), NH_STRING, "a\0b", 3);
+    check_bytes(nh_value_at(root, 1), NH_STRING, "", 0);
+    check_bytes(nh_value_at(root, 2), NH_BINARY, "\xFF\x00\x80", 3);
+    check_bytes(nh_value_at(root, 3), NH_BINARY, "", 0);
+    check_bytes(nh_value_at(root, 4), NH_SECRET, "hunter2", 7);
+    check_bytes(nh_value_at(root, 5), NH_SECRET, "", 0);
+    check_bytes(nh_value_at(root, 6), NH_STRING, large, sizeof large);
+    CHECK(!nh_value_at(root, 7));
+    CHECK(nh_value_is(nh_value_at(root, 4), "hunter2"));
+    CHECK(!nh_value_is(nh_value_at(root, 0), "a"));
+    nh_doc_unref(doc);
+}
+
+static void empty_containers_and_absent_values_read_as_nothing(void) {
+    nh_writer *writer = nh_writer_create();
+    nh_writer_map(writer, 3);
+    nh_writer_cstring(writer, "list");
+    nh_writer_array(writer, 0);
+    nh_writer_cstring(writer, "map");
+    nh_writer_map(writer, 0);
+    nh_writer_cstring(writer, "nil");
+    nh_writer_nil(writer);
+    nh_doc *doc = again(finish(writer));
+    const nh_value *root = nh_doc_root(doc);
+    CHECK_INT(nh_value_kind(nh_value_get(root, "list")), NH_ARRAY);
+    CHECK_INT(nh_value_kind(nh_value_get(root, "map")), NH_MAP);
+    CHECK(nh_value_get(root, "nil"));
+    CHECK(!nh_value_get(root, "ni"));
+    CHECK_INT(nh_value_count(nh_value_get(root, "map")), 0);
+    CHECK_INT(nh_value_kind(NULL), NH_NIL);
+    CHECK_INT(nh_value_int(NULL, 7), 7);
+    CHECK_INT(nh_value_count(NULL), 0);
+    CHECK(!nh_value_get(NULL, "x") && !nh_value_at(NULL, 0) && !nh_value_key(NULL, 0));
+    CHECK(!nh_value_bool(NULL));
+    nh_doc_unref(doc);
+}
+
+/* `levels` values inside each other, the last of them a string. */
+static nh_doc *nested(int levels, nh_error *error) {
+    nh_writer *writer = nh_writer_create();
+    for (int i = 1; i < levels; i++)
+        nh_writer_array(writer, 1);
+    nh_writer_cstring(writer, "deep");
+    nh_doc *doc = nh_writer_finish(writer, error);
+    nh_writer_destroy(writer);
+    return doc;
+}
+
+static void depth_32_is_the_deepest(void) {
+    nh_error error;
+    nh_doc *doc = nested(NH_DOC_DEPTH_MAX, &error);
+    if (CHECK(doc)) {
+        doc = again(doc);
+        const nh_value *value = nh_doc_root(doc);
+        for (int i = 1; i < NH_DOC_DEPTH_MAX; i++)
+            value = nh_value_at(value, 0);
+        CHECK(nh_value_is(value, "deep"));
+    }
+    CHECK(!nested(NH_DOC_DEPTH_MAX + 1, &error));
+    CHECK_INT(error.code, NH_E_INVALID);
+    CHECK_STR(error.message, "nested more than 32 levels deep");
+    CHECK(!nested(10000, &error));
+    unsigned char packed[NH_DOC_DEPTH_MAX + 1];
+    memset(packed, 0x91, sizeof packed);
+    packed[NH_DOC_DEPTH_MAX] = 0xC0;
+    CHECK(!nh_doc_from_bytes(packed, sizeof packed, &error));
+    CHECK_STR(error.message, "a document is nested more than 32 levels deep");
+    nh_doc_unref(doc);
+}
+
+static void json_goes_in_and_comes_out(void) {
+    static const char *const texts[] = {
+        "{\"a\":[1,-2,9223372036854775807,-9223372036854775808],\"b\":{\"c\":null,\"d\":true,"
+        "\"e\":false}}",
+        "{\"text\":\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\\n\\\"\\\\\"}",
+        "{\"real\":0.5,\"whole\":2.0,\"list\":[],\"map\":{}}",
+        "[]",
+        "{}",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        nh_error error;
+        nh_doc *doc = nh_doc_from_json(texts[i], strlen(texts[i]), &error);
+        if (!CHECK(doc))
+            continue;
+        doc = again(doc);
+        char *text = nh_doc_to_json(doc);
+        CHECK_STR(text, texts[i]);
+        nh_free(text);
+        nh_doc_unref(doc);
+    }
+}
+
+static void json_that_is_none_names_line_and_column(void) {
+    static const char *const texts[] = {"",
+                                        "{",
+                                        "{\"a\":1,}",
+                                        "[1 2]",
+                                        "{\"a\":1}x",
+                                        "{'a':1}",
+                                        "nul",
+                                        "\"\xFF\"",
+                                        "[1e999]",
+                                        "[99999999999999999999]",
+                                        "{\"a\":1,\"a\":2}"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        nh_error error = {0};
+        nh_doc *doc = nh_doc_from_json(texts[i], strlen(texts[i]), &error);
+        CHECK(!doc);
+        CHECK_INT(error.code, NH_E_INVALID);
+        if (!CHECK(strncmp(error.message, "JSON, line ", 11) == 0))
+            printf("# %s: %s\n", texts[i], error.message);
+        nh_doc_unref(doc);
+    }
+    static char deep[4000];
+    memset(deep, '[', sizeof deep);
+    CHECK(!nh_doc_from_json(deep, sizeof deep, NULL));
+    memset(deep + 1000, ']', 1000);
+    CHECK(!nh_doc_from_json(deep, 2000, NULL));
+}
+
+static void json_shows_no_secret_and_loses_no_bytes(void) {
+    nh_writer *writer = nh_writer_create();
+    nh_writer_map(writer, 4);
+    nh_writer_cstring(writer, "password");
+    nh_writer_secret(writer, "hunter2", 7);
+    nh_writer_cstring(writer, "binary");
+    nh_writer_binary(writer, "\x00\xFF\x10", 3);
+    nh_writer_cstring(writer, "latin");
+    nh_writer_string(writer, "\xE4", 1);
+    nh_writer_cstring(writer, "nan");
+    nh_writer_real(writer, NAN);
+    nh_doc *doc = finish(writer);
+    char *text = nh_doc_to_json(doc);
+    CHECK_STR(text,
+              "{\"password\":\"<secret>\",\"binary\":\"AP8Q\",\"latin\":\"5A==\",\"nan\":null}");
+    nh_free(text);
+    nh_doc_unref(doc);
+}
+
+/* A key is a string like any other: it may hold what JSON cannot. */
+static void json_is_made_of_odd_keys_too(void) {
+    nh_writer *writer = nh_writer_create();
+    nh_writer_map(writer, 2);
+    nh_writer_string(writer, "\xE4", 1);
+    nh_writer_int(writer, 1);
+    nh_writer_int(writer, 5);
+    nh_writer_int(writer, 2);
+    nh_doc *doc = finish(writer);
+    char *text = nh_doc_to_json(doc);
+    CHECK_STR(text, "{\"5A==\":1,\"\":2}");
+    nh_free(text);
+    nh_doc_unref(doc);
+}
+
+static nh_doc *sample(void) {
+    nh_writer *writer = nh_writer_create();
+    static char text[300];
+    memset(text, 'y', sizeof text);
+    nh_writer_map(writer, 6);
+    nh_writer_cstring(writer, "short");
+    nh_writer_cstring(writer, "text");
+    nh_writer_cstring(writer, "long");
+    nh_writer_string(writer, text, sizeof text);
+    nh_writer_cstring(writer, "binary");
+    nh_writer_binary(writer, text, 40);
+    nh_writer_cstring(writer, "secret");
+    nh_writer_secret(writer, text, 17);
+    nh_writer_cstring(writer, "numbers");
+    nh_writer_array(writer, 20);
+    for (int i = 0; i < 10; i++) {
+        nh_writer_int(writer, (int64_t)1 << (6 * i));
+        nh_writer_real(writer, i);
+    }
+    nh_writer_cstring(writer, "map");
+    nh_writer_map(writer, 1);
+    nh_writer_bool(writer, true);
+    nh_writer_nil(writer);
+    return finish(writer);
+}
+
+/* Each prefix stands in memory of just its size, so that a byte read beyond it is caught. */
+static void every_prefix_of_a_document_is_refused(void) {
+    nh_doc *doc = sample();
+    size_t length;
+    const char *bytes = nh_doc_bytes(doc, &length);
+    for (size_t cut = 0; cut < length; cut++) {
+        nh_error error = {0};
+        char *prefix = malloc(cut ? cut : 1);
+        memcpy(prefix, bytes, cut);
+        CHECK(!nh_doc_from_bytes(prefix, cut, &error));
+        CHECK_STR(error.message, "a document ends too early");
+        free(prefix);
+    }
+    char *more = malloc(length + 1);
+    memcpy(more, bytes, length);
+    more[length] = 0;
+    nh_error error = {0};
+    CHECK(!nh_doc_from_bytes(more, length + 1, &error));
+    CHECK_STR(error.message, "bytes after a document");
+    free(more);
+    nh_doc_unref(doc);
+}
+
+static volatile unsigned bytes_seen; /* so that reading is not optimised away */
+
+static void read_all(const nh_value *value) {
+    size_t length;
+    const char *bytes = nh_value_bytes(value, &length);
+    unsigned sum = 0;
+    for (size_t i = 0; i < length; i++)
+        sum += (unsigned char)bytes[i];
+    sum += (unsigned)nh_value_int(value, 0) + nh_value_bool(value) + (nh_value_real(value, 0) > 0);
+    for (size_t i = 0; i < nh_value_count(value); i++) {
+        read_all(nh_value_at(value, i));
+        read_all(nh_value_key(value, i));
+    }
+    bytes_seen += sum;
+}
+
+static void random_bytes_are_refused_or_readable(void) {
+    nh_doc *whole = sample();
+    size_t length;
+    const char *bytes = nh_doc_bytes(whole, &length);
+    unsigned accepted = 0;
+    srand(1);
+    for (int round = 0; round < 60000; round++) {
+        size_t size = round % 2 ? length : (size_t)rand() % 64;
+        unsigned char *noise = malloc(size ? size : 1);
+        for (size_t i = 0; i < size && round % 2 == 0; i++)
+            noise[i] = (unsigned char)rand();
+        if (round % 2) { /* a document with some bytes changed */
+            memcpy(noise, bytes, length);
+            for (int i = 0; i < 3; i++)
+                noise[(size_t)rand() % size] = (unsigned char)rand();
+        }
+        nh_doc *doc = nh_doc_from_bytes(noise, size, NULL);
+        if (doc)
+            read_all(nh_doc_root(doc));
+        accepted += doc != NULL;
+        nh_doc_unref(doc);
+        free(noise);
+    }
+    CHECK(accepted > 0 && accepted < 60000);
+    nh_doc_unref(whole);
+}
+
+static void huge_counts_cost_nothing(void) {
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } lies[] = {{"\xDD\xFF\xFF\xFF\xFF", 5},     {"\xDF\xFF\xFF\xFF\xFF", 5},
+                {"\xDC\xFF\xFF\xC0", 4},         {"\xDE\xFF\xFF\xC0", 4},
+                {"\xDB\xFF\xFF\xFF\xFF", 5},     {"\xC6\xFF\xFF\xFF\xFF", 5},
+                {"\xC9\xFF\xFF\xFF\xFF\x01", 6}, {"\xDD\x7F\xFF\xFF\xFF\xC0\xC0", 7},
+                {"\xDF\x80\x00\x00\x00\xC0", 6}, {"\xC1", 1}};
+    struct rusage before, after;
+    getrusage(RUSAGE_SELF, &before);
+    for (int round = 0; round < 1000; round++)
+        for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+            nh_error error = {0};
+            CHECK(!nh_doc_from_bytes(lies[i].bytes, lies[i].length, &error));
+            CHECK_INT(error.code, NH_E_INVALID);
+        }
+    getrusage(RUSAGE_SELF, &after);
+    CHECK(after.ru_maxrss - before.ru_maxrss < 4096);
+    nh_error error = {0};
+    CHECK(!nh_doc_from_bytes("", NH_DOC_BYTES_MAX + 1, &error));
+    CHECK_INT(error.code, NH_E_TOO_LARGE);
+}
+
+static void check_refused(nh_writer *writer, nh_err code) {
+    nh_error error = {0};
+    nh_doc *doc = nh_writer_finish(writer, &error);
+    CHECK(!doc);
+    CHECK_INT(error.code, code);
+    nh_doc_unref(doc);
+    nh_writer_int(writer, 5); /* finish has emptied it: it serves the next document */
+    doc = nh_writer_finish(writer, &error);
+    CHECK(doc);
+    CHECK_INT(nh_value_int(nh_doc_root(doc), 0), 5);
+    nh_doc_unref(doc);
+}
+
+static void a_writer_tells_of_its_misuse(void) {
+    nh_writer *writer = nh_writer_create();
+    check_refused(writer, NH_E_INVALID); /* nothing */
+    nh_writer_array(writer, 2);
+    nh_writer_nil(writer);
+    check_refused(writer, NH_E_INVALID); /* left open */
+    nh_writer_map(writer, 1);
+    nh_writer_cstring(writer, "key");
+    check_refused(writer, NH_E_INVALID); /* a key without value */
+    nh_writer_nil(writer);
+    nh_writer_nil(writer);
+    check_refused(writer, NH_E_INVALID); /* two roots */
+    nh_writer_array(writer, 0);
+    nh_writer_array(writer, 0);
+    check_refused(writer, NH_E_INVALID);
+    nh_writer_array(writer, SIZE_MAX);
+    check_refused(writer, NH_E_TOO_LARGE);
+    nh_writer_map(writer, SIZE_MAX / 2 + 2);
+    check_refused(writer, NH_E_TOO_LARGE);
+    nh_writer_binary(writer, "", NH_DOC_BYTES_MAX);
+    nh_writer_nil(writer); /* the first failure sticks */
+    check_refused(writer, NH_E_TOO_LARGE);
+    nh_writer_array(writer, 3);
+    nh_writer_clear(writer);
+    check_refused(writer, NH_E_INVALID);
+    nh_writer_destroy(writer);
+    nh_writer_destroy(NULL);
+}
+
+static void a_value_is_copied_whole(void) {
+    nh_doc *doc = sample();
+    nh_writer *writer = nh_writer_create();
+    nh_writer_value(writer, nh_doc_root(doc));
+    nh_doc *copy = finish(writer);
+    size_t a, b;
+    const void *first = nh_doc_bytes(doc, &a), *second = nh_doc_bytes(copy, &b);
+    CHECK_INT(a, b);
+    CHECK(a == b && memcmp(first, second, a) == 0);
+    nh_doc_unref(copy);
+    nh_doc_unref(doc);
+}
+
+int main(void) {
+    RUN(integers_keep_their_value_to_the_limits);
+    RUN(reals_keep_every_bit_and_stay_reals);
+    RUN(strings_binaries_and_secrets_stay_what_they_are);
+    RUN(empty_containers_and_absent_values_read_as_nothing);
+    RUN(depth_32_is_the_deepest);
+    RUN(json_goes_in_and_comes_out);
+    RUN(json_that_is_none_names_line_and_column);
+    RUN(json_shows_no_secret_and_loses_no_bytes);
+    RUN(json_is_made_of_odd_keys_too);
+    RUN(every_prefix_of_a_document_is_refused);
+    RUN(random_bytes_are_refused_or_readable);
+    RUN(huge_counts_cost_nothing);
+    RUN(a_writer_tells_of_its_misuse);
+    RUN(a_value_is_copied_whole);
+    return check_end();
+}
