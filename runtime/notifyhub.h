@@ -290,7 +290,8 @@ NH_API void nh_batch_progress(const nh_batch *batch, size_t *settled, size_t *fa
  * Each reader counts its own `nth`, so any number may read. Blocks: ≤ seconds. Errors:
  * NH_E_TIMEOUT; NH_E_INVALID when nth ≥ count. */
 NH_API nh_err nh_batch_next(nh_batch *batch, size_t nth, double seconds, size_t *index);
-/* Waits until all have settled. Blocks: ≤ seconds. Returns NH_OK or NH_E_TIMEOUT. */
+/* Waits until all have settled. Blocks: ≤ seconds. Returns NH_OK, NH_E_TIMEOUT or, after a fork,
+ * NH_E_CLOSED. */
 NH_API nh_err nh_batch_wait(nh_batch *batch, double seconds);
 /* Cancels every message that has not settled; returns how many. Blocks: never. */
 NH_API size_t nh_batch_cancel(nh_batch *batch);

@@ -63,7 +63,6 @@ function notifyhub.secret(text) end
 ---@field platform? table<string, table> options for one platform: platform.slack.blocks …
 ---@field deliver_at? number seconds since the epoch
 ---@field expires_at? number seconds since the epoch
----@field dedupe_key? string the same key inside the window is one message
 ---@field timeout? number for the whole message, its time in the queue included
 ---@field retry? { attempts?: integer, initial?: number, max?: number, multiplier?: number, jitter?: number }
 

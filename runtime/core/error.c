@@ -2,6 +2,7 @@
  */
 #include "runtime/core/error.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,24 +43,14 @@ nh_err nh_err_from_name(const char *name) {
     return NH_E_INTERNAL;
 }
 
-nh_err nh_fail_v(nh_error *error, nh_err code, const char *format, va_list arguments) {
-    if (error) {
-        error->code = code;
-        int length = vsnprintf(error->message, sizeof error->message, format, arguments);
-        if (length >= (int)sizeof error->message)
-            error->message[nh_utf8_floor(error->message, sizeof error->message - 1)] = '\0';
-    }
-    return code;
-}
-
-nh_err nh_fail(nh_error *error, nh_err code, const char *format, ...) {
+void nh_error_set(nh_error *error, nh_err code, const char *format, ...) {
+    if (!error)
+        return;
     va_list arguments;
     va_start(arguments, format);
-    nh_fail_v(error, code, format, arguments);
+    error->code = code;
+    int length = vsnprintf(error->message, sizeof error->message, format, arguments);
     va_end(arguments);
-    return code;
-}
-
-nh_err nh_fail_memory(nh_error *error) {
-    return nh_fail(error, NH_E_INTERNAL, "out of memory");
+    if (length >= (int)sizeof error->message)
+        error->message[nh_utf8_floor(error->message, sizeof error->message - 1)] = '\0';
 }

@@ -76,7 +76,7 @@ static nh_err check_fields(const nh_value *map, const field *fields, size_t coun
             const char *name = nh_value_bytes(key, &length);
             for (size_t f = 0; f < count; f++)
                 names[f] = fields[f].name;
-            if (!name || !nh_utf8_valid(name, length))
+            if (!name || !nh_utf8_valid(name, length) || nh_control_at(name, length) < length)
                 return nh_fail(error, NH_E_INVALID, "%s: every key must be a name",
                                *prefix ? prefix : "message");
             const char *near = nh_nearest(name, length, names, count);
@@ -88,12 +88,8 @@ static nh_err check_fields(const nh_value *map, const field *fields, size_t coun
         char full[128];
         const char *full_name = known->name;
         if (*prefix) {
-            size_t a = strlen(prefix), b = strlen(known->name);
-            if (a + b < sizeof full) {
-                memcpy(full, prefix, a);
-                memcpy(full + a, known->name, b + 1);
-                full_name = full;
-            }
+            snprintf(full, sizeof full, "%s%s", prefix, known->name);
+            full_name = full;
         }
         nh_err failed =
             nh_value_kind(value) == NH_NIL ? NH_OK : known->check(value, full_name, to, error);
@@ -124,12 +120,11 @@ static nh_err check_line(const nh_value *value, const char *name, size_t longest
     if (length == 0 || length > longest)
         return nh_fail(error, NH_E_INVALID, "%s: must have 1 to %zu bytes, not %zu", name, longest,
                        length);
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
-            return nh_fail(error, NH_E_INVALID,
-                           "%s: control character 0x%02X at byte %zu is not allowed", name,
-                           (unsigned char)text[i], i + 1);
-    return NH_OK;
+    size_t at = nh_control_at(text, length);
+    if (at == length)
+        return NH_OK;
+    return nh_fail(error, NH_E_INVALID, "%s: control character 0x%02X at byte %zu is not allowed",
+                   name, (unsigned char)text[at], at + 1);
 }
 
 static nh_err check_id(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
@@ -276,7 +271,8 @@ static nh_err check_platform(const nh_value *value, const char *name, nh_message
             size_t length;
             const char *key = nh_value_bytes(nh_value_key(value, i), &length);
             failed = nh_fail(error, NH_E_INVALID, "platform.%.*s: must be a table",
-                             (int)(length < 64 ? length : 64), key ? key : "");
+                             key ? (int)nh_utf8_floor(key, length < 64 ? length : 64) : 0,
+                             key ? key : "");
         }
     return failed;
 }

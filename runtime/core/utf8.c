@@ -69,3 +69,10 @@ size_t nh_utf8_floor(const char *text, size_t length) {
     }
     return length;
 }
+
+size_t nh_control_at(const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+            return i;
+    return length;
+}

@@ -11,4 +11,7 @@ bool nh_utf8_valid(const char *text, size_t length);
  * `length` bytes. */
 size_t nh_utf8_floor(const char *text, size_t length);
 
+/* Where the first byte below 0x20 or 0x7F stands; length when there is none. */
+size_t nh_control_at(const char *text, size_t length);
+
 #endif

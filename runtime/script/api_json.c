@@ -21,12 +21,12 @@ enum { DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
 
 static char *room(lua_State *L, nh_text *out, size_t more) {
     if (more > NH_JSON_MAX - out->length)
-        luaL_error(L, "json.encode: the text is longer than %d bytes", NH_JSON_MAX);
+        nh_raise(L, "json.encode: the text is longer than %d bytes", NH_JSON_MAX);
     if (out->length + more > out->room) {
         size_t size = 2 * (out->length + more) + 256;
         char *bytes = realloc(out->bytes, size);
         if (!bytes)
-            luaL_error(L, "out of memory");
+            nh_raise(L, "out of memory");
         out->bytes = bytes;
         out->room = size;
     }

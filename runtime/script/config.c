@@ -57,8 +57,9 @@ static int file(lua_State *L) {
 }
 
 static void too_long(lua_State *L, lua_Debug *debug) {
-    (void)debug;
-    luaL_error(L, "the configuration does not come to an end");
+    lua_getinfo(L, "Sl", debug);
+    luaL_error(L, "%s:%d: the configuration does not come to an end", debug->short_src,
+               debug->currentline);
 }
 
 static void sandbox(lua_State *L, const char *path) {

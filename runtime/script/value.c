@@ -4,10 +4,23 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char ARRAY[] = "notifyhub.array";
 static const char SECRET[] = "notifyhub.secret";
+
+_Noreturn void nh_raise(lua_State *L, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    luaL_where(L, 1);
+    lua_pushvfstring(L, format, arguments);
+    va_end(arguments);
+    lua_concat(L, 2);
+    lua_error(L);
+    abort();
+}
 
 void nh_push_value(lua_State *L, const nh_value *value) {
     size_t length, count = nh_value_count(value);
@@ -115,7 +128,7 @@ static void write_any(lua_State *L, int index, nh_writer *writer, const char *wh
     default:
         text = nh_to_secret(L, index, &length);
         if (!text)
-            luaL_error(L, "%s: a %s cannot be there", what, luaL_typename(L, index));
+            nh_raise(L, "%s: a %s cannot be there", what, luaL_typename(L, index));
         nh_writer_secret(writer, text, length);
     }
 }

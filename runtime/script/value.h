@@ -14,6 +14,9 @@ void nh_push_value(lua_State *L, const nh_value *value);
  * writer must then be cleared. */
 void nh_write_value(lua_State *L, int index, nh_writer *writer, const char *what);
 
+/* luaL_error for those who must know that it does not return. */
+_Noreturn void nh_raise(lua_State *L, const char *format, ...);
+
 /* Marks the table at `index` as an array even when it is empty [-0, +0]; tells whether one is. */
 void nh_mark_array(lua_State *L, int index);
 bool nh_is_marked_array(lua_State *L, int index);

@@ -271,8 +271,7 @@ void nh_queue_close(nh_queue *queue) {
 size_t nh_queue_drain(nh_queue *queue, uint64_t horizon, nh_handle **out, size_t most) {
     size_t taken = 0;
     pthread_mutex_lock(&queue->lock);
-    /* A heap's tail holds no order, but scanning it from the back never moves an entry that was
-     * looked at before. */
+    /* Taking one out moves others, so one pass may overlook some: callers ask until none comes. */
     for (size_t i = queue->releases.count; i > 0 && taken < most; i--)
         if (i <= queue->releases.count && queue->releases.at[i]->release > horizon) {
             out[taken] = queue->releases.at[i];

@@ -12,6 +12,7 @@
 
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
+#include "runtime/core/utf8.h"
 #include "runtime/work/transport.h"
 
 static const char *const payloads[] = {"body", "content", "text", "html"};
@@ -23,20 +24,12 @@ static bool is_payload(const nh_value *key) {
     return false;
 }
 
-/* Where a control character is, or length. */
-static size_t control_at(const char *text, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
-            return i;
-    return length;
-}
-
 /* `field` is the way to the value, as far as it fits. */
 static nh_err check(const nh_value *value, const char *field, nh_error *error) {
     size_t length;
     const char *text = nh_value_bytes(value, &length);
     if (text) {
-        size_t at = control_at(text, length);
+        size_t at = nh_control_at(text, length);
         if (at == length)
             return NH_OK;
         return nh_fail(error, NH_E_INVALID,
@@ -54,7 +47,7 @@ static nh_err check(const nh_value *value, const char *field, nh_error *error) {
         if (map) {
             size_t key_length;
             const char *name = nh_value_bytes(key, &key_length);
-            if (name && control_at(name, key_length) < key_length)
+            if (name && nh_control_at(name, key_length) < key_length)
                 return nh_fail(error, NH_E_INVALID,
                                "%s%sa name holds a control character, which is not allowed there",
                                field, *field ? ": " : "");

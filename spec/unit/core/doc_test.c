@@ -68,6 +68,7 @@ static void reals_keep_every_bit_and_stay_reals(void) {
         const nh_value *value = nh_value_at(nh_doc_root(doc), (size_t)i);
         double got = nh_value_real(value, 42);
         CHECK_INT(nh_value_kind(value), NH_REAL);
+        /* Bits, since -0 must stay. NOLINTNEXTLINE(bugprone-*, cert-*) */
         CHECK(memcmp(&got, &numbers[i], sizeof got) == 0);
     }
     CHECK(isnan(nh_value_real(nh_value_at(nh_doc_root(doc), COUNT), 42)));
@@ -164,8 +165,8 @@ static void depth_32_is_the_deepest(void) {
 
 static void json_goes_in_and_comes_out(void) {
     static const char *const texts[] = {
-        "{\"a\":[1,-2,9223372036854775807,-9223372036854775808],\"b\":{\"c\":null,\"d\":true,"
-        "\"e\":false}}",
+        ("{\"a\":[1,-2,9223372036854775807,-9223372036854775808],\"b\":{\"c\":null,\"d\":true,"
+         "\"e\":false}}"),
         "{\"text\":\"\xC3\xA4\xE2\x82\xAC\xF0\x9F\x98\x80\\n\\\"\\\\\"}",
         "{\"real\":0.5,\"whole\":2.0,\"list\":[],\"map\":{}}",
         "[]",
@@ -325,7 +326,7 @@ static void random_bytes_are_refused_or_readable(void) {
         if (round % 2) { /* a document with some bytes changed */
             memcpy(noise, bytes, length);
             for (int i = 0; i < 3; i++)
-                noise[(size_t)rand() % size] = (unsigned char)rand();
+                noise[(size_t)rand() % size] = (unsigned char)rand(); /* NOLINT: size is not 0 */
         }
         nh_doc *doc = nh_doc_from_bytes(noise, size, NULL);
         if (doc)

@@ -33,10 +33,10 @@ static void good_messages_are_taken(void) {
         "{'body':'x','title':null,'priority':null,'retry':null}",
         "{'body':'x','variables':[],'metadata':[],'platform':[],'targets':{},'attachments':{}}",
         "{'body':'x','format':'markdown','priority':'urgent'}",
-        "{'body':'x','targets':['slack://a/b/c','oncall',{'platform':'slack','value':'#x'},"
-        "{'value':'+123'}]}",
-        "{'body':'x','attachments':[{'name':'a','content':'x'},{'path':'/x'},"
-        "{'path':'/x','content':null}]}",
+        ("{'body':'x','targets':['slack://a/b/c','oncall',{'platform':'slack','value':'#x'},"
+         "{'value':'+123'}]}"),
+        ("{'body':'x','attachments':[{'name':'a','content':'x'},{'path':'/x'},"
+         "{'path':'/x','content':null}]}"),
         "{'body':'x','platform':{'slack':{'blocks':[1,2]},'feishu':[]}}",
         "{'body':'x','deliver_at':0,'expires_at':1e11,'timeout':0.001}",
         "{'body':'x','retry':{'attempts':1,'initial':0,'max':86400,'multiplier':1.5,'jitter':1}}",
