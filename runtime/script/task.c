@@ -229,11 +229,9 @@ static int transfer(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
     const char *name = luaL_checkstring(L, 1);
     nh_error error;
-    luaL_checktype(L, 2, LUA_TTABLE);
     lua_settop(L, 2);
-    nh_writer_clear(vm->writer);
-    nh_write_value(L, 2, vm->writer, "request");
-    nh_doc *request = nh_writer_finish(vm->writer, &error);
+    lua_xmove(L, vm->L, 1); /* what is sent is not held here while the transfer is under way */
+    nh_doc *request = nh_vm_pop_doc(vm, "request", &error);
     if (!request || vm->host->transfer(&s->op, name, request, &error) != NH_OK) {
         lua_pushnil(L);
         lua_pushstring(L, error.message);

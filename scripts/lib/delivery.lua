@@ -44,16 +44,19 @@ local function guarded(call, ...)
   return nil, tostring(first), "script"
 end
 
+-- Sends a request, if there is one. A tail call: while the transfer is under way nothing here holds on to the request.
+local function transfer(adapter, request, message, code)
+  if not request then
+    return nil, message, code
+  end
+  return task.transfer(adapter.transport, request)
+end
+
 -- One attempt → a result, or a list of them for a group.
 local function attempt(delivery, adapter)
-  local request, message, code = guarded(adapter.request, delivery)
-  if not request then
-    return result.fail(code or "invalid", message or "the adapter built no request")
-  end
-  local response
-  response, message, code = guarded(task.transfer, adapter.transport, request)
+  local response, message, code = transfer(adapter, guarded(adapter.request, delivery))
   if not response then
-    return result.fail(code, message)
+    return result.fail(code or "invalid", message or "the adapter built no request")
   elseif response.error then
     return result.fail(response.error, response.message, { retryable = response.retryable })
   end
@@ -131,7 +134,7 @@ function M.deliver(context, entries)
     entry.started = started -- for a receipt that is made before this ends
   end
   local delivery = {
-    id = message.id, message = context.facts, account = account.options,
+    id = message.id, message = message, account = account.options,
     recipients = recipients, recipient = recipients[1], attempt = 0,
   }
   local warning

@@ -92,16 +92,14 @@ local function group(entries)
   return groups
 end
 
--- What an adapter may know of the message; targets as they may be shown.
-local function facts(message, entries)
+-- Makes the message what adapters may see: targets as they may be shown.
+local function conceal(message, entries)
   local shown = {}
   for index, entry in ipairs(entries) do
     shown[index] = entry.shown
   end
-  return {
-    id = message.id, priority = message.priority or "normal", metadata = message.metadata,
-    variables = message.variables, created_at = message.created_at, targets = shown,
-  }
+  message.targets = shown
+  message.priority = message.priority or "normal"
 end
 
 function M.run(context)
@@ -119,7 +117,7 @@ function M.run(context)
   end
   context.entries, context.rendered = entries, rendered
   context.retry = config.retry(message, prepared.retry)
-  context.facts = facts(message, entries)
+  conceal(message, entries)
   context.done, context.total = 0, #entries
   for _, entry in ipairs(entries) do
     if entry.result then

@@ -96,10 +96,10 @@ local function add_url(text, add)
   if read.failure then
     add(failed(shown, read.code, "%s", read.failure))
   elseif #read.recipients == 0 then
-    add { account = read.account, shown = shown }
+    add { account = read.account, shown = shown, url = text }
   else
     for _, recipient in ipairs(read.recipients) do
-      add { account = read.account, recipient = recipient, shown = shown }
+      add { account = read.account, recipient = recipient, shown = shown, url = text }
     end
   end
 end
@@ -241,7 +241,7 @@ function M.resolve(targets)
   local function add(entry)
     local recipient = entry.recipient
     local key = entry.result and entry.shown or
-      ("%s\0%s\0%s"):format(tostring(entry.account), recipient and recipient.type or "", recipient and recipient.value or "")
+      ("%s\0%s\0%s"):format(entry.url or tostring(entry.account), recipient and recipient.type or "", recipient and recipient.value or "")
     if not seen[key] then
       seen[key] = true
       entries[#entries + 1] = entry
