@@ -124,6 +124,17 @@ function M.prepare(config)
   for name, fields in pairs(GROUPS) do
     prepared[name] = schema.check(config[name] or {}, fields, name)
   end
+  local workers = prepared.workers
+  local most = workers.max or 64
+  if (workers.min or 1) > most then
+    schema.fail("config", "workers.min: %d is more than workers.max, %d", workers.min, most)
+  end
+  if workers.start and (workers.start > most or workers.start < (workers.min or 1)) then
+    schema.fail("config", "workers.start: %d is not between workers.min and workers.max", workers.start)
+  end
+  if config.config_file ~= nil and type(config.config_file) ~= "string" then
+    schema.fail("config", "config_file: must be a string, not a %s", type(config.config_file))
+  end
   prepared.accounts = accounts(schema.check({ platforms = config.platforms }, { platforms = ROOT.platforms }, "").platforms)
   prepared.targets = schema.check({ targets = config.targets }, { targets = ROOT.targets }, "").targets
   for name, target in pairs(prepared.targets) do

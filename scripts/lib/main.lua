@@ -111,6 +111,12 @@ function M.run(context)
   if not rendered then
     return receipt(context, code, problem)
   end
+  for name in pairs(message.platform or {}) do
+    if not platform.known()[name] then
+      return receipt(context, "invalid", ("platform.%s: there is no platform of this name%s"):format(name,
+        schema.suggest(name, schema.names(platform.known()))))
+    end
+  end
   local entries = target.resolve(message.targets)
   if #entries == 0 then
     return receipt(context, "no_route", "the message's targets stand for nobody")

@@ -24,7 +24,51 @@ local ADAPTER = {
 
 local FUNCTIONS = { request = true, response = true, parse = false, check = false } -- true: required
 
+local TRANSPORTS = { http = true, smtp = true, console = true }
+local FORMATS = { text = true, markdown = true, html = true }
+
+local LIMITS = {
+  body = { type = "integer", min = 1 }, title = { type = "integer", min = 1 },
+  unit = { type = "string", one_of = { "bytes", "characters" } },
+}
+
+local OPTION = {
+  type = { type = "string", required = true, one_of = { "string", "number", "integer", "boolean", "list", "table" } },
+  required = { type = "boolean" }, secret = { type = "boolean" }, one_of = { type = "list" }, help = { type = "string" },
+  min = { type = "number" }, max = { type = "number" },
+}
+
 local adapters = {} -- checked, by name
+
+local function check_options(options, path)
+  for option, field in pairs(options) do
+    local where = path .. "." .. tostring(option)
+    local given = {}
+    for key, value in pairs(type(field) == "table" and field or {}) do
+      if key ~= "default" then -- of the option's own type
+        given[key] = value
+      end
+    end
+    schema.check(type(field) == "table" and given or field, OPTION, where)
+  end
+end
+
+local function check_data(name, adapter)
+  local path = "adapters." .. name
+  if not TRANSPORTS[adapter.transport] then
+    schema.fail("config", "%s.transport: there is no transport '%s'%s", path, adapter.transport,
+      schema.suggest(adapter.transport, schema.names(TRANSPORTS)))
+  end
+  for _, format in ipairs(adapter.formats) do
+    if not FORMATS[format] then
+      schema.fail("config", "%s.formats: there is no format '%s'%s", path, format,
+        schema.suggest(format, schema.names(FORMATS)))
+    end
+  end
+  schema.check(adapter.limits, LIMITS, path .. ".limits")
+  check_options(adapter.options, path .. ".options")
+  check_options(adapter.message_options, path .. ".message_options")
+end
 
 local function check_adapter(name, adapter)
   if type(adapter) ~= "table" then
@@ -47,6 +91,7 @@ local function check_adapter(name, adapter)
   end
   checked.group = functions.group or false
   checked.name = name
+  check_data(name, checked)
   return checked
 end
 

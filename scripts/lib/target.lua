@@ -240,8 +240,8 @@ function M.resolve(targets)
   local entries, seen = {}, {}
   local function add(entry)
     local recipient = entry.recipient
-    local key = entry.result and entry.shown or
-      ("%s\0%s\0%s"):format(entry.url or tostring(entry.account), recipient and recipient.type or "", recipient and recipient.value or "")
+    local key = entry.result and entry.shown or ("%s\0%s\0%s"):format(entry.url or tostring(entry.account),
+      recipient and recipient.type or "", recipient and recipient.value or "")
     if not seen[key] then
       seen[key] = true
       entries[#entries + 1] = entry
