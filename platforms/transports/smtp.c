@@ -127,6 +127,8 @@ typedef struct smtp_transfer {
     struct curl_slist *headers, *recipients;
     curl_mime *mime;
     phase phase;
+    bool greeted;         /* the connection is a new one */
+    bool no_login;        /* libcurl goes on without the login that was asked for */
     bool quitting;        /* QUIT was said: what comes now is not about the mail */
     nh_text said;         /* texts of replies, one after the other */
     size_t line_at;       /* where the text of the reply that is coming begins in `said` */
@@ -334,8 +336,11 @@ static int on_command(CURL *easy, curl_infotype type, char *bytes, size_t length
         return 0;
     for (size_t i = 0; i < COUNT(commands); i++) {
         size_t word = strlen(commands[i].word);
-        if (length >= word && memcmp(bytes, commands[i].word, word) == 0)
-            mail->phase = commands[i].phase;
+        if (length < word || memcmp(bytes, commands[i].word, word) != 0)
+            continue;
+        if (commands[i].phase == MAIL && mail->greeted && mail->phase == GREETING)
+            mail->no_login = mail->auth != AUTH_NONE;
+        mail->phase = commands[i].phase;
     }
     if (length >= 6 && memcmp(bytes, "QUIT\r\n", 6) == 0) {
         mail->quitting = true;
@@ -352,6 +357,8 @@ static bool refuses(reply what) {
 static void on_reply(smtp_transfer *mail, reply what) {
     switch (mail->phase) {
     case GREETING:
+        mail->greeted = true;
+        break;
     case AUTH:
         break;
     case MAIL:
@@ -383,6 +390,8 @@ static size_t on_line(char *bytes, size_t size, size_t count, void *user) {
         length--;
     if (length < 3 || mail->quitting)
         return all;
+    if (mail->no_login)
+        return 0; /* ends the transfer before anybody is named */
     nh_text *said = &mail->said;
     if (said->length > mail->line_at)
         nh_text_putc(said, ' ');
@@ -458,6 +467,11 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
 
     nh_err code = nh_multi_error(end);
     int host = (int)request->host.length;
+    if (end->easy && mail->no_login)
+        return nh_response_error(NH_E_AUTH, false,
+                                 "%.*s:%d: the server offers no authentication; leave user and "
+                                 "password out to send without",
+                                 host, request->host.bytes, request->port);
     if (!end->easy && code != NH_E_TIMEOUT) /* about the request, not about the host */
         return nh_response_error(code, sent, "%s", end->error.message);
     if (end->easy && refuses(mail->last) && mail->phase < MAIL)
@@ -562,7 +576,7 @@ static void clear_try(smtp_transfer *mail) {
     mail->replies = NULL;
     mail->replied = mail->line_at = 0;
     mail->phase = GREETING;
-    mail->quitting = false;
+    mail->greeted = mail->no_login = mail->quitting = false;
     mail->last = mail->decision = (reply){0, 0, 0};
 }
 

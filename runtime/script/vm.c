@@ -14,7 +14,8 @@
 #include "runtime/core/error.h"
 #include "runtime/script/value.h"
 
-/* Percent of the live memory at which a collection begins: less garbage beside many messages in flight than Lua's 200. */
+/* Percent of the live memory at which a collection begins: less garbage beside many messages in
+ * flight than Lua's 200. */
 enum { GC_PAUSE = 130 };
 
 static const char LOADED[] = "notifyhub.loaded";

@@ -1,6 +1,7 @@
 -- Mail as it arrives at a real SMTP server (aiosmtpd), raw.
 local command = require "spec.support.command"
 local peer = require "spec.lua.flow.peer"
+local receiver = require "spec.support.receiver"
 local support = require "spec.lua.binding.support"
 
 local function unbase64(text)
@@ -50,6 +51,17 @@ describe("a mail", function()
     assert.is_true(mails[1].view.longest <= 80, mails[1].view.longest) -- 80: libcurl's boundary line
     return mails[1], receipt
   end
+
+  it("is not sent without the login that was asked for", function()
+    local sink = receiver.start { smtp = true } -- has no AUTH at all
+    local receipt = send(open({ port = sink.smtp_port }, { user = "u", password = "p" }),
+      { body = "x", targets = { "joe@example.com" } })
+    assert.equal("failed", receipt.status)
+    assert.equal("auth", receipt.results[1].code)
+    assert.matches("offers no authentication", receipt.results[1].error)
+    assert.equal(0, #sink:arrivals())
+    receiver.stop_all()
+  end)
 
   it("goes to a bare address by the configured account", function()
     local mail, receipt = mailed { title = "Deploy", body = "v1.2 is out", targets = { "joe@example.com" } }
