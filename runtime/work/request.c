@@ -9,6 +9,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
@@ -37,12 +38,13 @@ static nh_err check(const nh_value *value, const char *field, nh_error *error) {
                        (unsigned char)text[at], at + 1);
     }
     bool map = nh_value_kind(value) == NH_MAP;
+    bool exempt = map && strcmp(field, "headers") != 0; /* a header may have a payload's name */
     for (size_t i = 0; i < nh_value_count(value); i++) {
         char inner[160];
         const nh_value *key = nh_value_key(value, i);
         const char *dot = *field ? "." : "";
-        if (map && (nh_value_is(key, "form") ||
-                    (is_payload(key) && nh_value_bytes(nh_value_at(value, i), &length))))
+        if (exempt && (nh_value_is(key, "form") ||
+                       (is_payload(key) && nh_value_bytes(nh_value_at(value, i), &length))))
             continue;
         if (map) {
             size_t key_length;

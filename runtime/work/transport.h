@@ -61,9 +61,9 @@ typedef struct nh_transport_ops {
 nh_doc *nh_response_error(nh_err code, bool sent, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Refuses a request in which a string outside of the payloads (map values under the keys body,
- * content, text, html) holds a byte below 0x20 or 0x7F, names the field, and never prints its
- * content. Errors: NH_E_INVALID. */
+/* Refuses a request in which a string outside of the payloads holds a byte below 0x20 or 0x7F,
+ * names the field, and never prints its content. Payloads are strings under the keys body, content,
+ * text, html, and all under form; inside headers there are none. Errors: NH_E_INVALID. */
 nh_err nh_request_check(const nh_value *request, nh_error *error);
 
 #endif
