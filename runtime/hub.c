@@ -20,11 +20,13 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 #include "runtime/core/fork.h"
+#include "runtime/core/doc.h"
 #include "runtime/core/handle.h"
+#include "runtime/core/log.h"
 #include "runtime/work/engine_load.h"
 #include "runtime/work/pool.h"
 
-enum { SETTLE_AT_ONCE = 256, STATUSES = NH_EXPIRED + 1 };
+enum { SETTLE_AT_ONCE = 256, STATUSES = NH_EXPIRED + 1, EXPLAIN_BYTES = 32 << 20 };
 
 struct nh_hub {
     nh_owner owner; /* first: handles know only this */
@@ -34,6 +36,7 @@ struct nh_hub {
     size_t message_bytes; /* most of one message */
     nh_work work;
     nh_pool *pool;
+    nh_log *log;
     size_t capacity;
 
     _Atomic uint64_t accepted;
@@ -68,6 +71,7 @@ static void drop(nh_owner *owner) {
     nh_queue_destroy(hub->work.queue);
     if (hub->work.engine)
         hub->work.ops->close(hub->work.engine);
+    nh_log_destroy(hub->log);
     pthread_cond_destroy(&hub->changed);
     pthread_mutex_destroy(&hub->lock);
     free(hub);
@@ -100,6 +104,20 @@ static void count(nh_owner *owner, nh_status status) {
 
 static void settled(nh_owner *owner) {
     leave(hub_of(owner), 1);
+}
+
+/* nh_work's callback: a close waits for callbacks, too. */
+static void linger(nh_work *work, int change) {
+    nh_hub *hub = (nh_hub *)((char *)work - offsetof(nh_hub, work));
+    if (change > 0)
+        atomic_fetch_add_explicit(&hub->pending, 1, memory_order_seq_cst);
+    else
+        leave(hub, 1);
+}
+
+/* The engine's callback. */
+static void published(void *context) {
+    nh_pool_renew(context);
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -149,6 +167,19 @@ static nh_transport_limits transport_limits(const nh_doc *config, size_t workers
     };
 }
 
+/* What cannot be read here is told by the engine, which checks the configuration. */
+static nh_log *open_log(const nh_doc *config, nh_error *error) {
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    const nh_value *log = nh_value_get(nh_doc_root(config), "log");
+    nh_log_options options = {.level = NH_LOG_WARN};
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (nh_value_is(nh_value_get(log, "level"), levels[i]))
+            options.level = (nh_log_level)i;
+    options.format = nh_value_is(nh_value_get(log, "format"), "json") ? NH_LOG_JSON : NH_LOG_LOGFMT;
+    options.sink = nh_value_is(nh_value_get(log, "to"), "stderr") ? NH_LOG_STDERR : NH_LOG_NONE;
+    return nh_log_create(&options, error);
+}
+
 static nh_err check_workers(const nh_pool_options *options, nh_error *error) {
     if (options->min <= options->start && options->start <= options->max &&
         options->max <= NH_WORKERS_MOST)
@@ -178,7 +209,11 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->opened = nh_monotonic();
     hub->work.ops = engine;
     hub->work.transports = transports;
-    if (engine->open(config, &hub->work.engine, error) != NH_OK) {
+    hub->work.linger = linger;
+    hub->work.log = hub->log = open_log(config, error);
+    if (!hub->log)
+        goto fail;
+    if (engine->open(config, hub->log, &hub->work.engine, error) != NH_OK) {
         hub->work.engine = NULL;
         goto fail;
     }
@@ -188,6 +223,8 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
         goto fail;
     hub->work.limits = transport_limits(whole, options.max);
     hub->work.in_flight = option(whole, "workers", "in_flight", 2048);
+    hub->work.sleepers = option(whole, "limits", "sleepers", 100000);
+    hub->work.drain = seconds_option(whole, "reload", "drain", 3600);
     hub->message_bytes = option(whole, "queue", "message_bytes", 32 << 20);
     hub->capacity = option(whole, "queue", "capacity", 100000);
     hub->work.queue =
@@ -197,6 +234,7 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->pool = nh_pool_create(&hub->work, &options, error);
     if (!hub->pool)
         goto fail;
+    engine->subscribe(hub->work.engine, published, hub->pool);
     return hub;
 fail:
     drop(&hub->owner);
@@ -211,6 +249,58 @@ nh_hub *nh_hub_open(const nh_doc *config, nh_error *error) {
 nh_doc *nh_config_load(const char *path, nh_error *error) {
     const nh_engine_ops *engine = nh_engine_load(error);
     return engine ? engine->load_config(path, error) : NULL;
+}
+
+/* ------------------------------------------------------------ tools for rules */
+
+static nh_doc *ask(const char *question, const nh_doc *config, const nh_doc *argument,
+                   nh_error *error) {
+    const nh_engine_ops *engine = nh_engine_load(error);
+    return engine ? engine->ask(question, config, argument, error) : NULL;
+}
+
+nh_doc *nh_rules_check(const nh_doc *config, nh_error *error) {
+    return ask("check", config, NULL, error);
+}
+
+nh_doc *nh_rules_test(const nh_doc *config, nh_error *error) {
+    return ask("test", config, NULL, error);
+}
+
+static nh_err check_message(const nh_doc *doc, nh_error *error) {
+    nh_error fault;
+    nh_message *message = nh_message_create(doc, EXPLAIN_BYTES, &fault);
+    if (!message)
+        return nh_fail(error, fault.code, "%s", fault.message);
+    nh_message_unref(message);
+    return NH_OK;
+}
+
+static nh_err check_one(const nh_value *value, nh_error *error) {
+    nh_writer *writer = nh_writer_create();
+    if (!writer)
+        return nh_fail_memory(error);
+    nh_writer_value(writer, value);
+    nh_doc *doc = nh_writer_finish(writer, error);
+    nh_writer_destroy(writer);
+    nh_err failed = doc ? check_message(doc, error) : NH_E_INTERNAL;
+    nh_doc_unref(doc);
+    return failed;
+}
+
+nh_doc *nh_rules_explain(const nh_doc *config, const nh_doc *message, nh_error *error) {
+    const nh_value *root = nh_doc_root(message);
+    size_t count = nh_value_kind(root) == NH_ARRAY ? nh_value_count(root) : 0;
+    if (nh_value_kind(root) != NH_ARRAY && check_message(message, error) != NH_OK)
+        return NULL;
+    for (size_t i = 0; i < count; i++) {
+        nh_error fault;
+        if (check_one(nh_value_at(root, i), &fault) != NH_OK) {
+            nh_fail(error, fault.code, "message %zu: %.900s", i + 1, fault.message);
+            return NULL;
+        }
+    }
+    return ask("explain", config, message, error);
 }
 
 nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error) {
@@ -230,6 +320,11 @@ static nh_err refuse_if_closed(const nh_hub *hub, nh_error *error) {
     if (atomic_load_explicit(&hub->closing, memory_order_acquire))
         return nh_fail(error, NH_E_CLOSED, "the hub is closed");
     return NH_OK;
+}
+
+nh_err nh_hub_reload(nh_hub *hub, nh_error *error) {
+    nh_err failed = refuse_if_closed(hub, error);
+    return failed ? failed : hub->work.ops->reload(hub->work.engine, error);
 }
 
 /* Turns the message's times into monotonic ones. */
@@ -365,6 +460,7 @@ size_t nh_hub_close(nh_hub *hub, double seconds) {
         late = nh_cond_wait(&hub->changed, &hub->lock, due) == ETIMEDOUT;
     pthread_mutex_unlock(&hub->lock);
     left += settle_queued(hub, 0);
+    hub->work.ops->subscribe(hub->work.engine, NULL, NULL);
     left += nh_pool_stop(hub->pool);
 
     pthread_mutex_lock(&hub->lock);
@@ -403,7 +499,7 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
         return NULL;
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
-    nh_writer_map(writer, 7 + STATUSES);
+    nh_writer_map(writer, 8 + STATUSES);
     nh_writer_cstring(writer, "version");
     nh_writer_cstring(writer, nh_version());
     nh_writer_cstring(writer, "uptime");
@@ -423,12 +519,15 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
     put(writer, "scheduled", queue.scheduled);
     put(writer, "bytes", queue.bytes);
     nh_writer_cstring(writer, "workers");
-    nh_writer_map(writer, 5);
+    nh_writer_map(writer, 6);
     put(writer, "count", pool.workers);
     put(writer, "in_flight", pool.in_flight);
+    put(writer, "asleep", pool.asleep);
     put(writer, "memory", pool.memory);
     put(writer, "grown", pool.grown);
     put(writer, "shrunk", pool.shrunk);
+    nh_writer_cstring(writer, "generations");
+    hub->work.ops->generations(hub->work.engine, writer);
     nh_doc *doc = nh_writer_finish(writer, NULL);
     nh_writer_destroy(writer);
     return doc;

@@ -210,6 +210,12 @@ NH_API nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, s
                                    nh_error *error);
 #define NH_BATCH_MAX 1000000
 
+/* Loads the rules anew: reads the folder, tries it and its own tests, and gives it all messages that
+ * are taken from the queue from now on. On an error those before go on. Blocks: while the rules are
+ * compiled and tested, ≤ limits.loading for each. Errors: NH_E_CONFIG with file and line,
+ * NH_E_CLOSED. */
+NH_API nh_err nh_hub_reload(nh_hub *hub, nh_error *error);
+
 /* Figures as a document: see docs/operations.md for the fields. NULL only when out of memory.
  * Blocks: never. */
 NH_API nh_doc *nh_hub_stats(nh_hub *hub);
@@ -217,6 +223,20 @@ NH_API nh_doc *nh_hub_stats(nh_hub *hub);
 /* The platforms this hub knows, as an array of maps {name, summary, schemes, formats, limits,
  * options, transport}. */
 NH_API nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error);
+
+/* Answers about the rules of a configuration, without sending anything and without a hub: see the
+ * subcommands check, test and explain. NULL and an error when the configuration itself is wrong; of
+ * the others also when the rules are. Blocks: while the rules are compiled and run. Errors:
+ * NH_E_CONFIG, NH_E_INVALID (the message), NH_E_SCRIPT, NH_E_INTERNAL.
+ *
+ * {problems = [text], files, routes, templates, tests}: */
+NH_API nh_doc *nh_rules_check(const nh_doc *config, nh_error *error);
+/* {tests = [{file, name, ok, error}], passed, failed}: */
+NH_API nh_doc *nh_rules_test(const nh_doc *config, nh_error *error);
+/* {id, route, status, code, error, routes = [{route, matched, why}], requests = [{target, platform,
+ * title, body, format, request}], failures = [...], warnings = [text]}, or a list of these for a list
+ * of messages: */
+NH_API nh_doc *nh_rules_explain(const nh_doc *config, const nh_doc *message, nh_error *error);
 
 /* Stops accepting, lets accepted messages end for at most `seconds`, then settles each one left
  * with `closed` and joins the threads. Returns the number of messages that were settled with

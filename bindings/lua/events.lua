@@ -230,7 +230,7 @@ end
 -- Raises unless `callback` is a function. `level` as for `error`, seen from the caller.
 function events.check_callback(callback, what, level)
   if type(callback) == "string" then
-    error(what .. ": callbacks by name need rules", level + 1)
+    error(what .. ": a callback of the rules is named in the message: { " .. what .. " = \"name\" }", level + 1)
   elseif type(callback) ~= "function" then
     error(what .. ": a function expected, got " .. type(callback), level + 1)
   end

@@ -204,6 +204,16 @@ static int hub_stats(lua_State *L) {
     return 1;
 }
 
+/* reload(hub) → true; or nil, message, code */
+static int hub_reload(lua_State *L) {
+    nh_error error;
+    nhl_hub *self = nhl_check_hub(L, 1);
+    if (nh_hub_reload(self->hub, &error) != NH_OK)
+        return nhl_push_error(L, &error);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
 static int hub_platforms(lua_State *L) {
     nh_error error;
     nhl_hub *self = nhl_check_hub(L, 1);
@@ -261,7 +271,8 @@ void nhl_hub_setup(lua_State *L) {
     static const luaL_Reg metamethods[] = {
         {"__gc", hub_gc}, {"__tostring", hub_tostring}, {NULL, NULL}};
     static const luaL_Reg direct[] = {
-        {"fd", hub_fd}, {"stats", hub_stats}, {"platforms", hub_platforms}, {NULL, NULL}};
+        {"fd", hub_fd}, {"stats", hub_stats}, {"reload", hub_reload},
+        {"platforms", hub_platforms}, {NULL, NULL}};
     static const luaL_Reg natives[] = {{"open", hub_open},
                                        {"send", hub_send},
                                        {"send_batch", hub_send_batch},

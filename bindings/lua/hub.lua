@@ -129,12 +129,6 @@ function Hub:health()
   }
 end
 
--- Loads the rules anew.
-function Hub:reload()
-  state_of(self)
-  return nil, "this hub has no rules", "config"
-end
-
 -- -------------------------------------------------------------------- module
 
 local notifyhub = {}

@@ -14,6 +14,10 @@
 #define CLI_COMMANDS(X)                                                                            \
     X(send)                                                                                        \
     X(run)                                                                                         \
+    X(check)                                                                                       \
+    X(explain)                                                                                     \
+    X(test)                                                                                        \
+    X(replay)                                                                                      \
     X(platforms)                                                                                   \
     X(receive)                                                                                     \
     X(version)                                                                                     \

@@ -218,7 +218,7 @@ static int run_platforms(const cli_command *self, int argc, char **argv) {
     int status = cli_options_parse(self, argc, argv, &settings, &operands);
     if (status != CLI_GO)
         return status;
-    nh_hub *hub = cli_hub_open(self->name, settings.config);
+    nh_hub *hub = cli_hub_open(self->name, settings.config, NULL);
     if (!hub)
         return CLI_USAGE;
     nh_doc *platforms = nh_hub_platforms(hub, &error);

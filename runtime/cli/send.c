@@ -29,7 +29,7 @@
 
 typedef struct send_settings {
     cli_message message;
-    const char *config, *batch;
+    const char *config, *rules, *batch;
     double wait; /* seconds, negative: until settled */
     bool json;
 } send_settings;
@@ -407,7 +407,7 @@ static bool open_sender(sender *self) {
             return false;
     }
     self->signals = take_signals();
-    if (!(self->hub = cli_hub_open(self->name, settings->config)))
+    if (!(self->hub = cli_hub_open(self->name, settings->config, settings->rules)))
         goto mistaken;
     self->inbox = nh_inbox_create();
     if (self->signals < 0 || !self->inbox || !open_slots(self)) {
@@ -456,6 +456,7 @@ static int send_all(sender *self) {
 
 static const cli_option options[] = {
     {"config", 'c', CLI_TEXT, FIELD(config), "FILE", CLI_CONFIG_HELP, 0, 0},
+    {"rules", 'r', CLI_TEXT, FIELD(rules), "FOLDER", CLI_RULES_HELP, 0, 0},
     {"title", 0, CLI_TEXT, FIELD(message.title), "TEXT", "the message's title", 0, 0},
     {"body", 'b', CLI_TEXT, FIELD(message.body), "TEXT", "its body; - reads stdin", 0, 0},
     {"format", 'f', CLI_TEXT, FIELD(message.format), "FORMAT", "text (default), markdown or html",

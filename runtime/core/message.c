@@ -371,6 +371,10 @@ static const field message_fields[] = {
     {"expires_at", check_expires_at},
     {"timeout", check_timeout},
     {"retry", check_retry},
+    {"on_complete", check_name}, /* names of callbacks of the rules */
+    {"on_error", check_name},
+    {"on_retry", check_name},
+    {"on_progress", check_name},
 };
 
 /* -------------------------------------------------------------- life cycle */

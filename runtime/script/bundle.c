@@ -1,5 +1,5 @@
-/* bundle.c — sources become byte code once a hub, in a scratch state that is thrown away; each
- * worker then only undumps.
+/* bundle.c — sources become byte code once, in a scratch state that is thrown away; each worker then
+ * only undumps.
  *
  * What users write is loaded as text only: byte code from outside could crash the state. */
 #include "runtime/script/bundle.h"
@@ -49,13 +49,24 @@ static int append(lua_State *L, const void *bytes, size_t length, void *argument
     return 0;
 }
 
-/* Compiles one source and adds it, unless a script of that name is there already. */
-static nh_err add(nh_bundle *bundle, lua_State *L, const char *name, const char *chunk,
-                  const char *source, size_t length, nh_error *error) {
+nh_bundle *nh_bundle_new(void) {
+    return calloc(1, sizeof(nh_bundle));
+}
+
+size_t nh_bundle_count(const nh_bundle *bundle) {
+    return bundle->count;
+}
+
+const char *nh_bundle_name(const nh_bundle *bundle, size_t index) {
+    return bundle->scripts[index].name;
+}
+
+nh_err nh_bundle_add(nh_bundle *bundle, lua_State *L, const char *name, const char *chunk,
+                     const char *source, size_t length, nh_error *error) {
     if (find(bundle, name))
         return NH_OK;
     if (bundle->count == NH_SCRIPTS_MAX)
-        return nh_fail(error, NH_E_CONFIG, "script_path: more than %d scripts", NH_SCRIPTS_MAX);
+        return nh_fail(error, NH_E_CONFIG, "%s: more than %d scripts", chunk + 1, NH_SCRIPTS_MAX);
     if (luaL_loadbufferx(L, source, length, chunk, "t") != LUA_OK) {
         nh_fail(error, NH_E_CONFIG, "%s", lua_tostring(L, -1));
         lua_pop(L, 1);
@@ -84,7 +95,7 @@ static nh_err add_file(nh_bundle *bundle, lua_State *L, const char *name, const 
     if (!source)
         return NH_E_CONFIG;
     snprintf(chunk, sizeof chunk, "@%s", path);
-    nh_err failed = add(bundle, L, name, chunk, source, length, error);
+    nh_err failed = nh_bundle_add(bundle, L, name, chunk, source, length, error);
     free(source);
     return failed;
 }
@@ -125,7 +136,7 @@ static nh_err add_path(nh_bundle *bundle, lua_State *L, const char *folder, nh_e
 }
 
 nh_bundle *nh_bundle_create(const char *const *folders, size_t count, nh_error *error) {
-    nh_bundle *bundle = calloc(1, sizeof *bundle);
+    nh_bundle *bundle = nh_bundle_new();
     lua_State *L = luaL_newstate();
     nh_err failed = bundle && L ? NH_OK : nh_fail_memory(error);
     for (size_t i = 0; i < count && !failed; i++)
@@ -133,7 +144,8 @@ nh_bundle *nh_bundle_create(const char *const *folders, size_t count, nh_error *
     for (const nh_builtin *b = nh_builtins; b->name && !failed; b++) {
         char chunk[128];
         snprintf(chunk, sizeof chunk, "@%s.lua", b->name);
-        failed = add(bundle, L, b->name, chunk, (const char *)b->source, b->length, error);
+        failed =
+            nh_bundle_add(bundle, L, b->name, chunk, (const char *)b->source, b->length, error);
     }
     if (L)
         lua_close(L);

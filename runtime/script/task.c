@@ -25,6 +25,7 @@
 #include "runtime/core/nearest.h"
 #include "runtime/script/file.h"
 #include "runtime/script/value.h"
+#include "runtime/store/shared.h"
 
 enum { STRANDS_MOST = 1024, NAMES_MOST = 256 };
 
@@ -40,6 +41,7 @@ typedef struct strand {
     int results;                /* registry reference of the list that its children fill */
     size_t missing;             /* children that still run */
     bool waits;                 /* for an operation or children: a yield is in order */
+    bool detached;              /* nobody waits for it: a callback */
     struct strand *next, *prev; /* of the same task */
 } strand;
 
@@ -48,7 +50,8 @@ struct script {
     nh_task *task;
     strand strands; /* head of the ring; its parent-less member is the main strand */
     size_t count;
-    int context; /* registry reference of the table that run and stop share */
+    int context;  /* registry reference of the table that run, stop and after share */
+    bool settled; /* what still runs are its callbacks */
 };
 
 static void resume(strand *s, int arguments);
@@ -66,6 +69,7 @@ static strand *running(lua_State *L) {
 /* Makes a strand for the function on top of the state's stack [-1, +0]. May raise. */
 static strand *make_strand(script *owner, lua_State *L, strand *parent, int place) {
     lua_State *co = lua_newthread(L);
+    lua_sethook(co, NULL, 0, 0); /* it has its maker's; a guard brings its own */
     lua_insert(L, -2);
     lua_xmove(L, co, 1);
     int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -105,7 +109,7 @@ static void free_strands(script *owner) {
     /* NOLINTBEGIN(clang-analyzer-unix.Malloc): a freed strand is out of the ring */
     while (owner->strands.next != &owner->strands) {
         strand *s = owner->strands.prev; /* children before parents */
-        owner->vm->host->op_cancel(&s->op);
+        owner->vm->setup.host->op_cancel(&s->op);
         lua_resetthread(s->co);
         free_strand(s);
     }
@@ -121,36 +125,73 @@ static nh_status status_from(const char *name) {
     return NH_FAILED;
 }
 
-/* Takes status and receipt from the top of the state's stack and ends the task with them. */
-static void settle(script *owner) {
+/* Nothing of the task runs any more and it has settled. */
+static void finish(script *owner) {
     nh_vm *vm = owner->vm;
-    int base = lua_gettop(vm->L) - 2;
-    nh_status status = status_from(lua_tostring(vm->L, -2));
-    nh_doc *receipt = lua_istable(vm->L, -1) ? nh_vm_pop_doc(vm, "receipt", NULL) : NULL;
-    lua_settop(vm->L, base);
     nh_task *task = owner->task;
+    bool alone = owner->settled; /* else it ends with its settlement */
     free_strands(owner);
     luaL_unref(vm->L, LUA_REGISTRYINDEX, owner->context);
     free(owner);
     task->script = NULL;
     vm->ended = task;
-    vm->host->settle(task, status, receipt);
+    nh_vm_count_task(vm, -1);
+    if (alone)
+        vm->setup.host->end(task);
 }
 
-/* Ends the task before its script did. */
-static void stop(script *owner, const char *code, const char *text) {
+/* Takes status, receipt and whether callbacks follow from the top of the state's stack, settles the
+ * task with them, and runs the callbacks or ends it. */
+static void settle(script *owner, bool last) {
+    nh_vm *vm = owner->vm;
+    lua_State *L = vm->L;
+    int base = lua_gettop(L) - 3;
+    nh_status status = status_from(lua_tostring(L, base + 1));
+    bool after = !last && lua_toboolean(L, base + 3);
+    lua_settop(L, base + 2);
+    lua_pushvalue(L, -1);
+    nh_doc *receipt = lua_istable(L, -1) ? nh_vm_pop_doc(vm, "receipt", NULL) : NULL;
+    nh_task *task = owner->task;
+    if (last)
+        free_strands(owner);
+    bool more = after || owner->count > 0;
+    if (!more)
+        finish(owner);
+    vm->setup.host->settle(task, status, receipt, more);
+    if (more)
+        owner->settled = true;
+    if (after) {
+        lua_settop(L, base + 2);
+        nh_vm_push_main(vm, "after");
+        strand *s = make_strand(owner, L, NULL, 0);
+        lua_rawgeti(s->co, LUA_REGISTRYINDEX, owner->context);
+        lua_xmove(L, s->co, 1); /* the receipt */
+        lua_settop(L, base);
+        resume(s, 2);
+        return;
+    }
+    lua_settop(L, base);
+}
+
+/* Ends the task before its script did. Reasons that leave no time: its callbacks do not run. */
+static void stop(script *owner, const char *code, const char *text, bool last) {
     nh_vm *vm = owner->vm;
     lua_State *L = vm->L;
     free_strands(owner);
+    if (owner->settled) {
+        finish(owner);
+        return;
+    }
     nh_vm_push_main(vm, "stop");
     lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
     lua_pushstring(L, code);
     lua_pushstring(L, text);
-    if (nh_vm_call(vm, 3, 2, NULL) != NH_OK) {
+    if (nh_vm_call(vm, 3, 3, NULL) != NH_OK) {
         lua_pushliteral(L, "failed");
         lua_pushnil(L);
+        lua_pushboolean(L, false);
     }
-    settle(owner);
+    settle(owner, last);
 }
 
 /* ---------------------------------------------------------------- resuming */
@@ -174,17 +215,32 @@ static void child_ended(strand *s, bool failed) {
     resume(parent, 1);
 }
 
-static void main_ended(strand *s, int results) {
+/* A callback has ended, the last one ends a settled task. */
+static void callback_ended(strand *s) {
     script *owner = s->owner;
-    if (results != 2) {
-        stop(owner, "internal", "the message's script returned no receipt");
-        return;
-    }
-    lua_xmove(s->co, owner->vm->L, 2);
-    settle(owner);
+    free_strand(s);
+    if (owner->settled && owner->count == 0)
+        finish(owner);
 }
 
-static void failed(strand *s) {
+static void main_ended(strand *s, int results) {
+    script *owner = s->owner;
+    if (owner->settled) {
+        callback_ended(s);
+        return;
+    }
+    if (results != 3) {
+        stop(owner, "internal", "the message's script returned no receipt", false);
+        return;
+    }
+    lua_xmove(s->co, owner->vm->L, 3);
+    free_strand(s);
+    settle(owner, false);
+}
+
+/* The error on top of the strand's stack is told where it belongs: to the parent, to the log, or to
+ * the message's receipt. */
+static void failed(strand *s, int status) {
     script *owner = s->owner;
     lua_State *L = owner->vm->L;
     luaL_traceback(L, s->co, nh_error_text(s->co, -1), 0);
@@ -194,10 +250,16 @@ static void failed(strand *s) {
         lua_settop(s->co, 0);
         lua_xmove(L, s->co, 1);
         child_ended(s, true);
-        return;
+    } else if (s->detached || owner->settled) {
+        nh_vm_log(owner->vm, NH_LOG_ERROR, "callback failed", lua_tostring(L, -1));
+        lua_pop(L, 1);
+        lua_resetthread(s->co);
+        callback_ended(s);
+    } else {
+        int top = lua_gettop(L);
+        stop(owner, status == LUA_ERRMEM ? "script_memory" : "script", lua_tostring(L, -1), false);
+        lua_remove(L, top);
     }
-    stop(owner, "script", lua_tostring(L, -1));
-    lua_pop(L, 1);
 }
 
 /* Runs the strand until it waits or ends. What it runs may end the task: nothing of it may be
@@ -205,7 +267,10 @@ static void failed(strand *s) {
 static void resume(strand *s, int arguments) {
     int results;
     s->waits = false;
-    int status = lua_resume(s->co, s->owner->vm->L, arguments, &results);
+    nh_vm *vm = s->owner->vm;
+    nh_slice outer = nh_limiter_enter(&vm->limiter, s->co);
+    int status = lua_resume(s->co, vm->L, arguments, &results);
+    nh_limiter_leave(&vm->limiter, &outer);
     if (status == LUA_YIELD && s->waits)
         return;
     if (status == LUA_YIELD) {
@@ -214,7 +279,9 @@ static void resume(strand *s, int arguments) {
         status = LUA_ERRRUN;
     }
     if (status != LUA_OK)
-        failed(s);
+        failed(s, status);
+    else if (s->detached)
+        callback_ended(s);
     else if (s->parent) {
         lua_settop(s->co, results > 0 ? lua_gettop(s->co) - results + 1 : lua_gettop(s->co) + 1);
         child_ended(s, false);
@@ -232,7 +299,7 @@ static int transfer(lua_State *L) {
     lua_settop(L, 2);
     lua_xmove(L, vm->L, 1); /* what is sent is not held here while the transfer is under way */
     nh_doc *request = nh_vm_pop_doc(vm, "request", &error);
-    if (!request || vm->host->transfer(&s->op, name, request, &error) != NH_OK) {
+    if (!request || vm->setup.host->transfer(&s->op, name, request, &error) != NH_OK) {
         lua_pushnil(L);
         lua_pushstring(L, error.message);
         lua_pushstring(L, nh_err_name(error.code));
@@ -247,7 +314,7 @@ static int sleep_for(lua_State *L) {
     double seconds = luaL_checknumber(L, 1);
     nh_error error;
     luaL_argcheck(L, seconds >= 0, 1, "must not be negative");
-    if (nh_vm_of(L)->host->sleep(&s->op, seconds, &error) != NH_OK)
+    if (nh_vm_of(L)->setup.host->sleep(&s->op, seconds, &error) != NH_OK)
         return luaL_error(L, "%s", error.message);
     s->waits = true;
     return lua_yield(L, 0);
@@ -281,15 +348,56 @@ static int parallel(lua_State *L) {
     return 1;
 }
 
+/* spawn(f, ...): runs f beside what the message does, in a strand that nobody waits for; its error is
+ * logged. */
+static int spawn(lua_State *L) {
+    strand *s = running(L);
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    if (s->owner->count >= STRANDS_MOST)
+        return luaL_error(L, "more than %d things of one message at once", STRANDS_MOST);
+    int arguments = lua_gettop(L) - 1;
+    lua_pushvalue(L, 1);
+    strand *child = make_strand(s->owner, L, NULL, 0);
+    child->detached = true;
+    luaL_checkstack(child->co, arguments, NULL);
+    lua_xmove(L, child->co, arguments);
+    resume(child, arguments); /* cannot end the task: this strand still runs */
+    return 0;
+}
+
+/* The table that run, stop and after share: what a script's `send` is about. */
+static int context(lua_State *L) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, running(L)->owner->context);
+    return 1;
+}
+
+/* turn(key): counts from 0 on, over all workers and generations. */
+static int turn(lua_State *L) {
+    static const nh_number one = {.integral = true, .integer = 1};
+    nh_number count = one;
+    size_t length;
+    const char *name = luaL_checklstring(L, 1, &length);
+    lua_pushliteral(L, "\0turn ");
+    lua_pushlstring(L, name, length);
+    lua_concat(L, 2);
+    const char *key = lua_tolstring(L, -1, &length);
+    nh_shared *shared = nh_vm_of(L)->setup.shared;
+    /* A store that is full takes nobody's turn away: it is the first one's. */
+    if (shared)
+        nh_shared_incr(shared, key, length, one, (nh_shared_life){0}, &count, NULL);
+    lua_pushinteger(L, (lua_Integer)count.integer - 1);
+    return 1;
+}
+
 static int progress(lua_State *L) {
     strand *s = running(L);
-    nh_vm_of(L)->host->progress(s->op.task, (uint32_t)luaL_checkinteger(L, 1),
+    nh_vm_of(L)->setup.host->progress(s->op.task, (uint32_t)luaL_checkinteger(L, 1),
                                 (uint32_t)luaL_checkinteger(L, 2));
     return 0;
 }
 
 static int retrying(lua_State *L) {
-    nh_vm_of(L)->host->retrying(running(L)->op.task);
+    nh_vm_of(L)->setup.host->retrying(running(L)->op.task);
     return 0;
 }
 
@@ -334,7 +442,7 @@ static int read_file(lua_State *L) {
 }
 
 static int adapters(lua_State *L) {
-    nh_bundle_names(nh_vm_of(L)->bundle, L, "adapters/");
+    nh_bundle_names(nh_vm_of(L)->setup.bundle, L, "adapters/");
     return 1;
 }
 
@@ -342,6 +450,9 @@ int nh_open_task(lua_State *L) {
     static const luaL_Reg functions[] = {{"transfer", transfer},
                                          {"sleep", sleep_for},
                                          {"parallel", parallel},
+                                         {"spawn", spawn},
+                                         {"context", context},
+                                         {"turn", turn},
                                          {"progress", progress},
                                          {"retrying", retrying},
                                          {"now", now},
@@ -380,6 +491,7 @@ static int protected_start(lua_State *L) {
     owner->strands.next = owner->strands.prev = &owner->strands;
     owner->context = LUA_NOREF;
     call->task->script = owner;
+    nh_vm_count_task(vm, 1);
 
     lua_createtable(L, 0, 4); /* the context */
     nh_push_value(L, nh_doc_root(doc));
@@ -405,13 +517,11 @@ static void end_broken(nh_vm *vm, nh_task *task) {
     if (vm->ended == task)
         return;
     script *owner = task->script;
-    if (owner) {
-        free_strands(owner);
-        luaL_unref(vm->L, LUA_REGISTRYINDEX, owner->context);
-        free(owner);
-        task->script = NULL;
-    }
-    vm->host->settle(task, NH_FAILED, NULL);
+    bool settled = owner && owner->settled;
+    if (owner)
+        finish(owner);
+    if (!settled)
+        vm->setup.host->settle(task, NH_FAILED, NULL, false);
 }
 
 void nh_script_start(nh_vm *vm, nh_task *task, const nh_task_message *message) {
@@ -452,7 +562,10 @@ void nh_script_op_done(nh_vm *vm, nh_op *op, const nh_doc *response) {
 static int protected_stop(lua_State *L) {
     script *owner = lua_touserdata(L, 1);
     nh_err reason = (nh_err)lua_tointeger(L, 2);
-    stop(owner, nh_err_name(reason), nh_err_text(reason));
+    const char *text = reason == NH_E_SCRIPT
+                           ? "its rules were replaced and their time to drain is over (reload.drain)"
+                           : nh_err_text(reason);
+    stop(owner, nh_err_name(reason), text, reason == NH_E_SCRIPT || reason == NH_E_CLOSED);
     return 0;
 }
 

@@ -2,38 +2,25 @@
  * script API, and `require` for these and for the scripts of the bundle, and for nothing else.
  * Owned by the worker's thread.
  *
- * The allocator counts what Lua holds and leads from any coroutine to its vm.
+ * The allocator's argument leads from any coroutine to its vm.
  */
 #include "runtime/script/vm.h"
 
 #include <lauxlib.h>
-#include <lualib.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/core/error.h"
+#include "runtime/script/sandbox.h"
 #include "runtime/script/value.h"
+#include "runtime/store/shared.h"
 
 /* Percent of the live memory at which a collection begins: less garbage beside many messages in
  * flight than Lua's 200. */
 enum { GC_PAUSE = 130 };
 
 static const char LOADED[] = "notifyhub.loaded";
-
-/* When ptr is NULL, osize is a type tag. */
-static void *allocate(void *argument, void *ptr, size_t osize, size_t nsize) {
-    nh_vm *vm = argument;
-    size_t before = ptr ? osize : 0;
-    if (nsize == 0) {
-        free(ptr);
-        vm->memory -= before;
-        return NULL;
-    }
-    void *memory = realloc(ptr, nsize);
-    if (memory)
-        vm->memory += nsize - before;
-    return memory;
-}
 
 nh_vm *nh_vm_of(lua_State *L) {
     void *vm;
@@ -44,7 +31,7 @@ nh_vm *nh_vm_of(lua_State *L) {
 /* ----------------------------------------------------------------- modules */
 
 static bool load_script(lua_State *L, const char *name) {
-    const nh_bundle *bundle = nh_vm_of(L)->bundle;
+    const nh_bundle *bundle = nh_vm_of(L)->setup.bundle;
     /* require "url" is lib/url; require "adapters.slack" is adapters/slack. */
     if (strncmp(name, "adapters.", 9) == 0)
         return nh_bundle_load(bundle, L, lua_pushfstring(L, "adapters/%s", name + 9));
@@ -76,40 +63,12 @@ static int require(lua_State *L) {
     return 1;
 }
 
-static void open_libraries(lua_State *L) {
-    static const luaL_Reg safe[] = {
-        {LUA_GNAME, luaopen_base},       {LUA_COLIBNAME, luaopen_coroutine},
-        {LUA_TABLIBNAME, luaopen_table}, {LUA_STRLIBNAME, luaopen_string},
-        {LUA_MATHLIBNAME, luaopen_math}, {LUA_UTF8LIBNAME, luaopen_utf8},
-        {LUA_OSLIBNAME, luaopen_os},     {NULL, NULL}};
-    static const char *const gone[] = {"dofile", "loadfile", "load", "collectgarbage"};
-    static const char *const os_kept[] = {"clock", "date", "difftime", "time"};
-    for (const luaL_Reg *library = safe; library->name; library++) {
-        luaL_requiref(L, library->name, library->func, 1);
-        lua_pop(L, 1);
-    }
-    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
-        lua_pushnil(L);
-        lua_setglobal(L, gone[i]);
-    }
-    lua_getglobal(L, "string");
-    lua_pushnil(L);
-    lua_setfield(L, -2, "dump");
-    lua_newtable(L);
-    lua_getglobal(L, "os");
-    for (size_t i = 0; i < sizeof os_kept / sizeof *os_kept; i++) {
-        lua_getfield(L, -1, os_kept[i]);
-        lua_setfield(L, -3, os_kept[i]);
-    }
-    lua_pop(L, 1);
-    lua_setglobal(L, "os");
-    lua_pop(L, 1);
-}
-
 static void open_modules(lua_State *L) {
     static const luaL_Reg modules[] = {{"json", nh_open_json},
                                        {"crypto", nh_open_crypto},
                                        {"markdown", nh_open_markdown},
+                                       {"store", nh_open_store},
+                                       {"script", nh_open_script},
                                        {"task", nh_open_task},
                                        {NULL, NULL}};
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADED);
@@ -129,8 +88,17 @@ static int open_all(lua_State *L) {
     lua_gc(L, LUA_GCINC, GC_PAUSE, 0, 0);
     lua_pushboolean(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
-    open_libraries(L);
+    nh_sandbox_open(L);
     open_modules(L);
+    if (vm->setup.simulated) { /* before anything takes the real one */
+        lua_pushcfunction(L, require);
+        lua_pushliteral(L, "simulation");
+        lua_call(L, 1, 1);
+        luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADED);
+        lua_getfield(L, -2, "task");
+        lua_setfield(L, -2, "task");
+        lua_pop(L, 2);
+    }
     lua_pushcfunction(L, require);
     lua_pushliteral(L, "main");
     lua_call(L, 1, 1);
@@ -140,14 +108,14 @@ static int open_all(lua_State *L) {
 
 /* -------------------------------------------------------------- life cycle */
 
-nh_vm *nh_vm_create(const nh_bundle *bundle, const nh_host *host, nh_error *error) {
+nh_vm *nh_vm_create(const nh_vm_setup *setup, nh_error *error) {
     nh_vm *vm = calloc(1, sizeof *vm);
     if (!vm)
         goto fail;
-    vm->bundle = bundle;
-    vm->host = host;
+    vm->setup = *setup;
+    nh_limiter_init(&vm->limiter, setup->limits);
     vm->writer = nh_writer_create();
-    vm->L = lua_newstate(allocate, vm);
+    vm->L = lua_newstate(nh_limiter_alloc, vm);
     if (!vm->writer || !vm->L)
         goto fail;
     *(void **)lua_getextraspace(vm->L) = NULL; /* coroutines start with a copy: no strand */
@@ -168,9 +136,22 @@ void nh_vm_destroy(nh_vm *vm) {
         return;
     if (vm->L)
         lua_close(vm->L);
+    nh_shared_destroy(vm->owned_shared);
     nh_writer_destroy(vm->writer);
     free(vm->text.bytes);
     free(vm);
+}
+
+void nh_vm_log(nh_vm *vm, nh_log_level level, const char *event, const char *text) {
+    const nh_generation *generation = vm->setup.generation;
+    nh_log_write(vm->setup.log, level, event, nh_log_text("text", text),
+                 nh_log_int("generation", generation ? (int64_t)generation->number : 0));
+}
+
+void nh_vm_count_task(nh_vm *vm, int change) {
+    if (vm->setup.generation)
+        atomic_fetch_add_explicit(&vm->setup.generation->tasks, (size_t)change,
+                                  memory_order_relaxed);
 }
 
 void nh_vm_push_main(nh_vm *vm, const char *name) {

@@ -4,8 +4,11 @@
 #define NH_SCRIPT_VM_H
 
 #include <lua.h>
+#include <stdatomic.h>
 
-#include "runtime/script/bundle.h"
+#include "runtime/core/log.h"
+#include "runtime/script/limit.h"
+#include "runtime/script/rules.h"
 #include "runtime/work/engine.h"
 
 /* A text that grows. */
@@ -14,19 +17,43 @@ typedef struct nh_text {
     size_t length, room;
 } nh_text;
 
-struct nh_vm {
-    lua_State *L;
+/* A generation of the rules as the engine counts it. */
+typedef struct nh_generation {
+    uint64_t number;
+    nh_rules *rules;      /* NULL: there are none */
+    double loaded_at;     /* seconds since the epoch */
+    _Atomic size_t tasks; /* messages that run in it, callbacks included */
+    unsigned refs;        /* the engine's lock */
+    struct nh_generation *next;
+} nh_generation;
+
+/* What a state is made of; all borrowed for its life. */
+typedef struct nh_vm_setup {
     const nh_bundle *bundle;
-    const nh_host *host; /* NULL in a scratch state: nothing can be sent from it */
-    nh_writer *writer;   /* reused for every document that leaves the state */
-    size_t memory;       /* bytes that Lua holds */
-    nh_task *ended; /* the last task that settled, so that a failure afterwards is not its own */
-    nh_text text;   /* json.encode's */
-    int main;       /* registry reference of the table that lib/main returns */
+    const nh_doc *config;      /* allow, env: what rules may reach */
+    nh_generation *generation; /* NULL: none, and its rules are not there */
+    const nh_host *host;       /* NULL in a scratch state: nothing can be sent from it */
+    struct nh_log *log;        /* NULL: silent */
+    struct nh_shared *shared;  /* NULL: a dictionary of its own */
+    const nh_limits *limits;
+    bool simulated; /* lib/simulation stands for the module `task` */
+} nh_vm_setup;
+
+struct nh_vm {
+    nh_limiter limiter; /* first: the allocator's argument */
+    lua_State *L;
+    nh_vm_setup setup;
+    nh_writer *writer; /* reused for every document that leaves the state */
+    nh_task *ended;    /* the last task that ended, so that a failure afterwards is not its own */
+    nh_text text;      /* json.encode's */
+    int main;          /* registry reference of the table that lib/main returns */
+    nh_engine *engine; /* a worker's */
+    uint64_t opened;   /* monotonic ns */
+    struct nh_shared *owned_shared; /* a scratch state's own, made when it is first used */
 };
 
 /* A state with its libraries and lib/main loaded. Errors: NH_E_SCRIPT, NH_E_INTERNAL. */
-nh_vm *nh_vm_create(const nh_bundle *bundle, const nh_host *host, nh_error *error);
+nh_vm *nh_vm_create(const nh_vm_setup *setup, nh_error *error);
 void nh_vm_destroy(nh_vm *vm);
 
 /* The vm of a state or of any of its coroutines. */
@@ -43,10 +70,17 @@ nh_err nh_vm_call(nh_vm *vm, int arguments, int results, nh_error *error);
  */
 nh_doc *nh_vm_pop_doc(nh_vm *vm, const char *what, nh_error *error);
 
+/* A line of the log about what this state's scripts do [-0, +0]. */
+void nh_vm_log(nh_vm *vm, nh_log_level level, const char *event, const char *text);
+/* A message has begun (1) or ended (-1) here. */
+void nh_vm_count_task(nh_vm *vm, int change);
+
 /* The modules of the script API; each pushes its table [-0, +1]. */
 int nh_open_json(lua_State *L);
 int nh_open_crypto(lua_State *L);
 int nh_open_markdown(lua_State *L);
 int nh_open_task(lua_State *L);
+int nh_open_store(lua_State *L);
+int nh_open_script(lua_State *L);
 
 #endif

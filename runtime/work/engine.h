@@ -10,19 +10,23 @@
  * - The host never calls into the engine from inside a call of the engine: results of a transfer or
  * sleep come later.
  * - An operation (nh_op) ends exactly once: by ops->op_done, or by host->op_cancel.
- * - A task ends exactly once: the engine calls host->settle. After task_stop it does so before
- * returning.
+ * - A task settles exactly once (host->settle); when it has callbacks they run between that and
+ * host->end. After task_stop it has settled before the call returns.
+ * - A vm is one generation of the scripts. A worker gives each message to the newest, and keeps an
+ * older one as long as a task of it lives.
  */
 #ifndef NH_WORK_ENGINE_H
 #define NH_WORK_ENGINE_H
 
 #include "runtime/notifyhub.h"
 
-#define NH_ENGINE_ABI 1
+struct nh_log;
+
+#define NH_ENGINE_ABI 2
 
 typedef struct nh_engine
     nh_engine; /* one a hub: the checked configuration and the compiled scripts; immutable */
-typedef struct nh_vm nh_vm; /* one a worker */
+typedef struct nh_vm nh_vm; /* one a worker and generation */
 
 /* A message in work. The host allocates it; `script` belongs to the engine. */
 typedef struct nh_task {
@@ -57,32 +61,52 @@ typedef struct nh_host {
     /* Tells how far the task is; wakes those who watch it. */
     void (*progress)(nh_task *task, uint32_t done, uint32_t total);
     void (*retrying)(nh_task *task);
-    /* Ends the task with its receipt (taken; NULL when out of memory: the host makes one with
-     * NH_E_INTERNAL). */
-    void (*settle)(nh_task *task, nh_status status, nh_doc *receipt);
+    /* Settles the message with its receipt (taken; NULL when out of memory: the host makes one with
+     * NH_E_INTERNAL). With `more` its callbacks go on until `end`; without, the task is gone. */
+    void (*settle)(nh_task *task, nh_status status, nh_doc *receipt, bool more);
+    /* The callbacks are over: the task is gone. */
+    void (*end)(nh_task *task);
 } nh_host;
 
 typedef struct nh_engine_ops {
     uint32_t abi; /* NH_ENGINE_ABI */
 
-    /* Checks the configuration (may be NULL) and loads the scripts. Thread: the opener's. */
-    nh_err (*open)(const nh_doc *config, nh_engine **out, nh_error *error);
-    void (*close)(nh_engine *engine);
+    /* Checks the configuration (may be NULL) and loads the scripts. The log (may be NULL) is
+     * borrowed until close. Thread: the opener's. */
+    nh_err (*open)(const nh_doc *config, struct nh_log *log, nh_engine **out, nh_error *error);
+    void (*close)(nh_engine *engine); /* no vm is open */
     /* The configuration with every default in place, for the core to read. Borrowed. */
     const nh_doc *(*config)(const nh_engine *engine);
     /* What nh_hub_platforms returns. Owned by the caller. */
     nh_doc *(*platforms)(const nh_engine *engine, nh_error *error);
     /* What nh_config_load returns. Needs no open engine. */
     nh_doc *(*load_config)(const char *path, nh_error *error);
+    /* Answers a question about rules without sending anything: "check", "test", "explain" (argument:
+     * a message). Needs no open engine. Owned by the caller. */
+    nh_doc *(*ask)(const char *question, const nh_doc *config, const nh_doc *argument,
+                   nh_error *error);
+    /* Loads the rules anew and publishes them; an error leaves those that run. Thread: any. Blocks:
+     * while it compiles and tests them. */
+    nh_err (*reload)(nh_engine *engine, nh_error *error);
+    /* Has `published` called for each new generation from now on; NULL ends it, and when this has
+     * returned no call is under way. Thread: any. */
+    void (*subscribe)(nh_engine *engine, void (*published)(void *context), void *context);
+    /* The number of the newest generation: what vm_open gives. Thread: any. Blocks: never. */
+    uint64_t (*generation)(const nh_engine *engine);
+    /* Writes a list of the generations in use, for nh_hub_stats. Thread: any. */
+    void (*generations)(nh_engine *engine, nh_writer *writer);
 
     /* Thread: the worker's, from here on. */
     nh_err (*vm_open)(nh_engine *engine, const nh_host *host, nh_vm **out, nh_error *error);
     void (*vm_close)(nh_vm *vm); /* no task is alive */
     size_t (*vm_memory)(const nh_vm *vm);
+    /* Whether a fresh vm should take its place: its scripts hold too much. */
+    bool (*vm_worn)(nh_vm *vm);
 
     void (*task_start)(nh_vm *vm, nh_task *task, const nh_task_message *message);
-    /* Stops the task for `reason` (cancelled, timeout, expired, closed) and settles it with what it
-     * has reached. */
+    /* Stops the task for `reason` (cancelled, timeout, expired; closed: callbacks do not run any
+     * more; script: its generation's time is over) and settles it, if it had not, with what it has
+     * reached. */
     void (*task_stop)(nh_vm *vm, nh_task *task, nh_err reason);
     /* The operation has ended; response is borrowed, NULL for a sleep. */
     void (*op_done)(nh_vm *vm, nh_op *op, const nh_doc *response);

@@ -67,6 +67,11 @@ void nh_pool_pushed(nh_pool *pool, size_t count, uint64_t earliest) {
     offer(pool, count < 2 ? 1 : 2);
 }
 
+void nh_pool_renew(nh_pool *pool) {
+    for (size_t i = 0; i < pool->options.max; i++)
+        nh_worker_wake(pool->workers[i]);
+}
+
 /* ----------------------------------------------------------- control thread */
 
 /* Ends what is overdue and releases what is due; returns when to look again. */
@@ -240,6 +245,7 @@ void nh_pool_read(nh_pool *pool, nh_pool_figures *figures) {
     };
     for (size_t i = 0; i < pool->options.max; i++) {
         figures->in_flight += nh_worker_in_flight(pool->workers[i]);
+        figures->asleep += nh_worker_asleep(pool->workers[i]);
         figures->memory += nh_worker_memory(pool->workers[i]);
     }
 }

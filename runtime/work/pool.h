@@ -15,7 +15,7 @@ typedef struct nh_pool_options {
 } nh_pool_options;
 
 typedef struct nh_pool_figures {
-    size_t workers, in_flight;
+    size_t workers, in_flight, asleep;
     size_t memory;          /* of all workers' scripts, bytes */
     uint64_t grown, shrunk; /* workers started and ended beyond the first ones */
 } nh_pool_figures;
@@ -31,6 +31,8 @@ void nh_pool_destroy(nh_pool *pool); /* after stop */
 /* Messages were pushed; `earliest` is the first of their deadlines and releases (UINT64_MAX: none).
  * Thread: any. */
 void nh_pool_pushed(nh_pool *pool, size_t count, uint64_t earliest);
+/* There is a new generation of the scripts: every worker looks. Thread: any. */
+void nh_pool_renew(nh_pool *pool);
 void nh_pool_read(nh_pool *pool, nh_pool_figures *figures);
 
 #endif

@@ -6,9 +6,15 @@
  *
  * A task asks for operations (nh_host): a transfer or a sleep becomes a `pending`, which ends by a
  * deferred call, so that neither a transport nor the engine is ever re-entered. Tasks and pendings
- * come from free lists, bounded by the in-flight limit. Sleeping: the worker raises `sleeping`,
- * looks at the queue once more and only then waits, while a sender puts its message in and then
- * looks for `sleeping`; so one of the two always sees the other.
+ * come from free lists, bounded by the in-flight limit. A task that only sleeps (a script's sleep, a
+ * retry's backoff) is not in flight: it holds no socket and keeps no other message waiting, and has a
+ * limit of its own. Sleeping: the worker raises `sleeping`, looks at the queue once more and only
+ * then waits, while a sender puts its message in and then looks for `sleeping`; so one of the two
+ * always sees the other.
+ *
+ * The scripts are replaced while messages flow: a new generation is opened between two turns and
+ * gets all messages from then on; the one before lives until its last task has ended or its time to
+ * drain is over.
  */
 #include "runtime/work/worker.h"
 
@@ -21,16 +27,30 @@
 
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
+#include "runtime/core/log.h"
 
 enum { TAKE_MOST = 32, TRANSPORTS_MOST = 8 };
+
+/* One loaded version of the scripts. */
+typedef struct generation {
+    nh_vm *vm;
+    nh_worker *worker;
+    uint64_t number;
+    size_t tasks;   /* that were started in it and have not ended */
+    nh_timer drain; /* once it is replaced */
+    struct generation *next;
+} generation;
 
 typedef struct task {
     nh_task base; /* first: the engine sees only this */
     nh_worker *worker;
-    nh_handle *handle; /* its own reference is this task's */
+    generation *generation;
+    nh_handle *handle; /* its own reference is this task's; NULL once it has settled */
     nh_task_message message;
     nh_timer deadline;
-    struct task *next, *prev; /* live tasks; `next` in the free list */
+    uint32_t transfers, sleeps; /* under way */
+    bool asleep;                /* counted there, not in flight */
+    struct task *next, *prev;   /* live tasks; `next` in the free list */
 } task;
 
 typedef struct pending {
@@ -55,7 +75,9 @@ struct nh_worker {
 
     /* The thread's own. */
     nh_loop *loop;
-    nh_vm *vm;
+    generation *current;
+    generation *replaced; /* a list: each drains */
+    uint64_t broken;      /* the number of a generation that could not be opened */
     nh_transport *transports[TRANSPORTS_MOST];
     task tasks; /* head of the ring of live tasks */
     task *free_tasks;
@@ -72,7 +94,7 @@ struct nh_worker {
     atomic_bool sleeping;
     atomic_int stopping; /* 0, 1 patient, 2 now */
     atomic_bool ended;
-    _Atomic size_t in_flight;
+    _Atomic size_t in_flight, asleep;
     _Atomic uint64_t idle_since;
     _Atomic size_t memory;
 };
@@ -81,9 +103,33 @@ static task *task_of(nh_task *base) {
     return (task *)base;
 }
 
+static size_t load(const _Atomic size_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void add(_Atomic size_t *counter, size_t change) {
+    atomic_fetch_add_explicit(counter, change, memory_order_relaxed);
+}
+
 /* ------------------------------------------------------------- operations */
 
-static pending *take_pending(nh_worker *worker, nh_op *op) {
+/* A task has begun or ended an operation: moves it between those in flight and those asleep. */
+static void count_rest(task *t) {
+    bool asleep = t->sleeps > 0 && t->transfers == 0;
+    if (asleep == t->asleep)
+        return;
+    t->asleep = asleep;
+    add(&t->worker->asleep, asleep ? 1 : (size_t)-1);
+    add(&t->worker->in_flight, asleep ? (size_t)-1 : 1);
+}
+
+static void count_operation(nh_op *op, int transport, uint32_t change) {
+    task *t = task_of(op->task);
+    *(transport < 0 ? &t->sleeps : &t->transfers) += change;
+    count_rest(t);
+}
+
+static pending *take_pending(nh_worker *worker, nh_op *op, int transport) {
     pending *p = worker->free_pendings;
     if (p)
         worker->free_pendings = p->next;
@@ -92,13 +138,16 @@ static pending *take_pending(nh_worker *worker, nh_op *op) {
     memset(p, 0, sizeof *p);
     p->op = op;
     p->worker = worker;
+    p->transport = transport;
     op->pending = p;
+    count_operation(op, transport, 1);
     return p;
 }
 
 static void free_pending(pending *p) {
     nh_worker *worker = p->worker;
     p->op->pending = NULL;
+    count_operation(p->op, p->transport, (uint32_t)-1);
     nh_doc_unref(p->request);
     nh_doc_unref(p->response);
     p->next = worker->free_pendings;
@@ -112,7 +161,7 @@ static void pending_ended(nh_deferred *deferred) {
     nh_doc *response = p->response;
     p->response = NULL;
     free_pending(p);
-    worker->work->ops->op_done(worker->vm, op, response);
+    worker->work->ops->op_done(task_of(op->task)->generation->vm, op, response);
     nh_doc_unref(response);
 }
 
@@ -148,13 +197,12 @@ static nh_err host_transfer(nh_op *op, const char *name, nh_doc *request, nh_err
     nh_worker *worker = task_of(op->task)->worker;
     nh_err failed = nh_request_check(nh_doc_root(request), error);
     int index = failed ? -1 : find_transport(worker, name, error);
-    pending *p = index < 0 ? NULL : take_pending(worker, op);
+    pending *p = index < 0 ? NULL : take_pending(worker, op, index);
     if (!p) {
         nh_doc_unref(request);
         return failed ? failed : index < 0 ? NH_E_CONFIG : nh_fail_memory(error);
     }
     p->request = request;
-    p->transport = index;
     p->started = true;
     p->ended.call = pending_ended;
     p->transfer.done = transfer_done;
@@ -165,10 +213,9 @@ static nh_err host_transfer(nh_op *op, const char *name, nh_doc *request, nh_err
 
 static nh_err host_sleep(nh_op *op, double seconds, nh_error *error) {
     nh_worker *worker = task_of(op->task)->worker;
-    pending *p = take_pending(worker, op);
+    pending *p = take_pending(worker, op, -1);
     if (!p)
         return nh_fail_memory(error);
-    p->transport = -1;
     p->ended.call = pending_ended;
     p->timer.fire = sleep_over;
     p->started = true;
@@ -195,6 +242,8 @@ static void host_op_cancel(nh_op *op) {
 
 static void host_progress(nh_task *base, uint32_t done, uint32_t total) {
     nh_handle *handle = task_of(base)->handle;
+    if (!handle)
+        return;
     atomic_store_explicit(&handle->done, done, memory_order_relaxed);
     atomic_store_explicit(&handle->total, total, memory_order_relaxed);
     nh_handle_tell(handle, NH_EVENT_PROGRESS);
@@ -202,27 +251,45 @@ static void host_progress(nh_task *base, uint32_t done, uint32_t total) {
 
 static void host_retrying(nh_task *base) {
     task *t = task_of(base);
-    atomic_fetch_add_explicit(&t->handle->retries, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&t->worker->work->retries, 1, memory_order_relaxed);
+    if (!t->handle)
+        return;
+    atomic_fetch_add_explicit(&t->handle->retries, 1, memory_order_relaxed);
     nh_handle_tell(t->handle, NH_EVENT_RETRY);
 }
 
-static void end_task(task *t, nh_receipt *receipt, nh_err reason) {
-    nh_worker *worker = t->worker;
+static void settle_task(task *t, nh_receipt *receipt, nh_err reason) {
     nh_handle *handle = t->handle;
-    nh_timer_stop(worker->loop, &t->deadline);
+    nh_timer_stop(t->worker->loop, &t->deadline);
+    t->handle = NULL;
+    handle->task = NULL;
+    nh_handle_settle(handle, receipt, reason);
+}
+
+static void free_task(task *t) {
+    nh_worker *worker = t->worker;
     t->prev->next = t->next;
     t->next->prev = t->prev;
     t->next = worker->free_tasks;
     worker->free_tasks = t;
-    handle->task = NULL;
-    atomic_fetch_sub_explicit(&worker->in_flight, 1, memory_order_relaxed);
-    nh_handle_settle(handle, receipt, reason);
+    t->generation->tasks--;
+    add(t->asleep ? &worker->asleep : &worker->in_flight, (size_t)-1);
 }
 
-static void host_settle(nh_task *base, nh_status status, nh_doc *doc) {
+static void host_settle(nh_task *base, nh_status status, nh_doc *doc, bool more) {
+    task *t = task_of(base);
     nh_receipt *receipt = doc ? nh_receipt_create(status, doc) : NULL;
-    end_task(task_of(base), receipt, NH_E_INTERNAL);
+    if (more)
+        t->worker->work->linger(t->worker->work, 1);
+    settle_task(t, receipt, NH_E_INTERNAL);
+    if (!more)
+        free_task(t);
+}
+
+static void host_end(nh_task *base) {
+    nh_work *work = task_of(base)->worker->work;
+    free_task(task_of(base));
+    work->linger(work, -1);
 }
 
 static const nh_host host = {
@@ -232,12 +299,13 @@ static const nh_host host = {
     .progress = host_progress,
     .retrying = host_retrying,
     .settle = host_settle,
+    .end = host_end,
 };
 
 /* ------------------------------------------------------------------- tasks */
 
 static void stop_task(task *t, nh_err reason) {
-    t->worker->work->ops->task_stop(t->worker->vm, &t->base, reason);
+    t->worker->work->ops->task_stop(t->generation->vm, &t->base, reason);
 }
 
 static void deadline_passed(nh_timer *timer) {
@@ -254,7 +322,7 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
         return;
     }
     const nh_message *message = handle->message;
-    *t = (task){.worker = worker, .handle = handle};
+    *t = (task){.worker = worker, .generation = worker->current, .handle = handle};
     t->message = (nh_task_message){.id = message->id,
                                    .bytes = message->bytes,
                                    .length = message->length,
@@ -264,21 +332,25 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
     t->prev->next = t->next->prev = t;
     handle->task = t;
     t->deadline.fire = deadline_passed;
-    atomic_fetch_add_explicit(&worker->in_flight, 1, memory_order_relaxed);
+    t->generation->tasks++;
+    add(&worker->in_flight, 1);
     if (handle->deadline != UINT64_MAX) {
         uint64_t now = nh_loop_now(worker->loop);
         double left = handle->deadline > now ? (double)(handle->deadline - now) / NH_SECOND : 0;
         if (nh_timer_start(worker->loop, &t->deadline, left) != NH_OK) {
-            end_task(t, NULL, NH_E_INTERNAL);
+            settle_task(t, NULL, NH_E_INTERNAL);
+            free_task(t);
             return;
         }
     }
-    worker->work->ops->task_start(worker->vm, &t->base, &t->message);
+    worker->work->ops->task_start(t->generation->vm, &t->base, &t->message);
 }
 
 static size_t room(const nh_worker *worker) {
-    size_t in_flight = atomic_load_explicit(&worker->in_flight, memory_order_relaxed);
-    return in_flight < worker->work->in_flight ? worker->work->in_flight - in_flight : 0;
+    size_t in_flight = load(&worker->in_flight);
+    return in_flight < worker->work->in_flight && load(&worker->asleep) < worker->work->sleepers
+               ? worker->work->in_flight - in_flight
+               : 0;
 }
 
 /* Takes a few at a time: the rest stays for workers that may be less busy, and in the order of its
@@ -296,6 +368,73 @@ static void take_messages(nh_worker *worker) {
         worker->work->more(worker->work);
     for (size_t i = 0; i < count; i++)
         start_task(worker, handles[i]);
+}
+
+/* ------------------------------------------------------------- generations */
+
+/* Ends what still runs in a replaced generation: it had its time. */
+static void drain_over(nh_timer *timer) {
+    generation *old = (generation *)((char *)timer - offsetof(generation, drain));
+    task *head = &old->worker->tasks;
+    for (task *t = head->next; old->tasks > 0 && t != head;)
+        if (t->generation == old) {
+            stop_task(t, NH_E_SCRIPT);
+            t = head->next; /* what a stop calls may have changed the ring */
+        } else
+            t = t->next;
+}
+
+static nh_err open_generation(nh_worker *worker, nh_error *error) {
+    const nh_engine_ops *ops = worker->work->ops;
+    generation *made = calloc(1, sizeof *made);
+    if (!made)
+        return nh_fail_memory(error);
+    made->number = ops->generation(worker->work->engine);
+    made->worker = worker;
+    made->drain.fire = drain_over;
+    nh_err failed = ops->vm_open(worker->work->engine, &host, &made->vm, error);
+    if (failed) {
+        free(made);
+        return failed;
+    }
+    if (worker->current) {
+        worker->current->next = worker->replaced;
+        worker->replaced = worker->current;
+        if (worker->current->tasks > 0) /* without a timer it would only live longer */
+            nh_timer_start(worker->loop, &worker->current->drain, worker->work->drain);
+    }
+    worker->current = made;
+    return NH_OK;
+}
+
+static void close_generation(nh_worker *worker, generation *old) {
+    nh_timer_stop(worker->loop, &old->drain);
+    worker->work->ops->vm_close(old->vm);
+    free(old);
+}
+
+/* Opens a generation that was published, or a fresh vm for a worn one, and closes those that have
+ * drained. */
+static void renew(nh_worker *worker) {
+    const nh_engine_ops *ops = worker->work->ops;
+    uint64_t newest = ops->generation(worker->work->engine);
+    nh_error error;
+    if (newest != worker->broken &&
+        (newest != worker->current->number || ops->vm_worn(worker->current->vm)) &&
+        open_generation(worker, &error) != NH_OK) {
+        worker->broken = newest; /* once, not each turn: the one that runs goes on */
+        nh_log_write(worker->work->log, NH_LOG_ERROR, "a worker could not load the rules",
+                     nh_log_text("error", error.message));
+    }
+    for (generation **link = &worker->replaced; *link;) {
+        generation *old = *link;
+        if (old->tasks > 0) {
+            link = &old->next;
+            continue;
+        }
+        *link = old->next;
+        close_generation(worker, old);
+    }
 }
 
 /* ----------------------------------------------------------------- mailbox */
@@ -327,21 +466,25 @@ void nh_worker_cancel(nh_worker *worker, nh_handle *handle) {
     pthread_mutex_unlock(&worker->lock);
 }
 
-bool nh_worker_offer(nh_worker *worker) {
-    if (!atomic_load_explicit(&worker->sleeping, memory_order_seq_cst) ||
-        !atomic_exchange_explicit(&worker->sleeping, false, memory_order_seq_cst))
-        return false;
+void nh_worker_wake(nh_worker *worker) {
     pthread_mutex_lock(&worker->lock);
     if (worker->loop)
         nh_loop_wake(worker->loop);
     pthread_mutex_unlock(&worker->lock);
+}
+
+bool nh_worker_offer(nh_worker *worker) {
+    if (!atomic_load_explicit(&worker->sleeping, memory_order_seq_cst) ||
+        !atomic_exchange_explicit(&worker->sleeping, false, memory_order_seq_cst))
+        return false;
+    nh_worker_wake(worker);
     return true;
 }
 
 /* ------------------------------------------------------------------ thread */
 
 static void rest(nh_worker *worker) {
-    bool idle = atomic_load_explicit(&worker->in_flight, memory_order_relaxed) == 0;
+    bool idle = worker->tasks.next == &worker->tasks;
     uint64_t since = atomic_load_explicit(&worker->idle_since, memory_order_relaxed);
     if (idle != (since != UINT64_MAX))
         atomic_store_explicit(&worker->idle_since, idle ? nh_loop_now(worker->loop) : UINT64_MAX,
@@ -361,11 +504,12 @@ static void run(nh_worker *worker) {
     for (;;) {
         int stopping = atomic_load_explicit(&worker->stopping, memory_order_acquire);
         read_mail(worker);
+        renew(worker);
         if (stopping == 0)
             take_messages(worker);
         while (stopping == 2 && worker->tasks.next != &worker->tasks) {
+            worker->closed += worker->tasks.next->handle != NULL;
             stop_task(worker->tasks.next, NH_E_CLOSED);
-            worker->closed++;
         }
         if (stopping > 0 && worker->tasks.next == &worker->tasks) {
             if (nh_queue_ready(worker->work->queue) > 0)
@@ -373,8 +517,10 @@ static void run(nh_worker *worker) {
             return;
         }
         rest(worker);
-        atomic_store_explicit(&worker->memory, worker->work->ops->vm_memory(worker->vm),
-                              memory_order_relaxed);
+        size_t memory = worker->work->ops->vm_memory(worker->current->vm);
+        for (generation *old = worker->replaced; old; old = old->next)
+            memory += worker->work->ops->vm_memory(old->vm);
+        atomic_store_explicit(&worker->memory, memory, memory_order_relaxed);
     }
 }
 
@@ -382,7 +528,8 @@ static nh_err come_up(nh_worker *worker, nh_error *error) {
     nh_loop *loop = nh_loop_create(error);
     if (!loop)
         return NH_E_INTERNAL;
-    nh_err failed = worker->work->ops->vm_open(worker->work->engine, &host, &worker->vm, error);
+    worker->broken = 0;
+    nh_err failed = open_generation(worker, error);
     if (failed) {
         nh_loop_destroy(loop);
         return failed;
@@ -399,8 +546,13 @@ static void go_down(nh_worker *worker) {
             worker->work->transports[i]->close(worker->transports[i]);
             worker->transports[i] = NULL;
         }
-    worker->work->ops->vm_close(worker->vm);
-    worker->vm = NULL;
+    while (worker->replaced) {
+        generation *old = worker->replaced;
+        worker->replaced = old->next;
+        close_generation(worker, old);
+    }
+    close_generation(worker, worker->current);
+    worker->current = NULL;
     pthread_mutex_lock(&worker->lock);
     nh_loop *loop = worker->loop;
     worker->loop = NULL;
@@ -506,10 +658,7 @@ nh_err nh_worker_start(nh_worker *worker, nh_error *error) {
 
 void nh_worker_stop(nh_worker *worker, bool now) {
     atomic_store_explicit(&worker->stopping, now ? 2 : 1, memory_order_release);
-    pthread_mutex_lock(&worker->lock);
-    if (worker->loop)
-        nh_loop_wake(worker->loop);
-    pthread_mutex_unlock(&worker->lock);
+    nh_worker_wake(worker);
 }
 
 size_t nh_worker_join(nh_worker *worker) {
@@ -527,7 +676,11 @@ bool nh_worker_ended(const nh_worker *worker) {
 }
 
 size_t nh_worker_in_flight(const nh_worker *worker) {
-    return atomic_load_explicit(&worker->in_flight, memory_order_relaxed);
+    return load(&worker->in_flight);
+}
+
+size_t nh_worker_asleep(const nh_worker *worker) {
+    return load(&worker->asleep);
 }
 
 uint64_t nh_worker_idle_since(const nh_worker *worker) {

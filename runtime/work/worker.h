@@ -13,12 +13,17 @@ typedef struct nh_work {
     nh_queue *queue;
     nh_engine *engine;
     const nh_engine_ops *ops;
+    struct nh_log *log; /* may be NULL */
     const nh_transport_ops *const *transports; /* ends with NULL */
     nh_transport_limits limits;
-    size_t in_flight; /* most messages a worker has in work */
+    size_t in_flight; /* most messages a worker has in work, those asleep not counted */
+    size_t sleepers;  /* most messages a worker has asleep */
+    double drain;     /* seconds that a replaced generation may go on */
     /* Told by a worker that took messages and left more. Thread: a worker. */
     void (*more)(struct nh_work *work);
     struct nh_pool *pool; /* more's */
+    /* A settled message's callbacks begin (+1) and have ended (-1): a close waits for them. */
+    void (*linger)(struct nh_work *work, int change);
     _Atomic uint64_t retries;
 } nh_work;
 
@@ -39,11 +44,14 @@ size_t nh_worker_join(nh_worker *worker);
 bool nh_worker_running(const nh_worker *worker); /* started and not joined */
 bool nh_worker_ended(const nh_worker *worker);   /* joining will not wait */
 size_t nh_worker_in_flight(const nh_worker *worker);
+size_t nh_worker_asleep(const nh_worker *worker); /* not counted as in flight */
 uint64_t
 nh_worker_idle_since(const nh_worker *worker);    /* monotonic ns; UINT64_MAX while it has work */
 size_t nh_worker_memory(const nh_worker *worker); /* of its scripts, bytes */
 /* Wakes the worker if it sleeps and has room for messages; false otherwise. */
 bool nh_worker_offer(nh_worker *worker);
+/* Has the worker look around: there is a new generation. */
+void nh_worker_wake(nh_worker *worker);
 /* Stops the task of a handle that this worker has or had. */
 void nh_worker_cancel(nh_worker *worker, nh_handle *handle);
 

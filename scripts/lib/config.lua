@@ -35,13 +35,61 @@ local RETRY = {
   jitter = { type = "number", min = 0, max = 1, default = 1 },
 }
 
-local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY }
+-- A policy that stands over another: what it does not say is the other's.
+local GIVEN_RETRY = {}
+for name, field in pairs(RETRY) do
+  GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max }
+end
+
+local LIMITS = {
+  slice = { type = "number", min = 0.001, max = 60, default = 0.1 },
+  loading = { type = "number", min = 0.01, max = 600, default = 5 },
+  state_memory = { type = "integer", min = 1 << 20, max = 1 << 36, default = 64 << 20 },
+  message_memory = { type = "integer", min = 64 << 10, max = 1 << 36, default = 8 << 20 },
+  string_bytes = { type = "integer", min = 1024, max = 1 << 30, default = 1 << 20 },
+  pattern_steps = { type = "integer", min = 1000, max = 1000000000, default = 1000000 },
+  depth = { type = "integer", min = 10, max = 10000, default = 200 },
+  sends = { type = "integer", min = 1, max = 100000, default = 100 },
+  sleepers = { type = "integer", min = 1, max = 10000000, default = 100000 },
+  store_entries = { type = "integer", min = 1, max = 100000000, default = 100000 },
+  store_bytes = { type = "integer", min = 1024, max = 1 << 36, default = 64 << 20 },
+}
+
+local RELOAD = {
+  watch = { type = "boolean", default = true },
+  drain = { type = "number", min = 0, max = 31536000, default = 3600 },
+}
+
+local LOG = {
+  level = { type = "string", one_of = { "error", "warn", "info", "debug" }, default = "warn" },
+  format = { type = "string", one_of = { "logfmt", "json" }, default = "logfmt" },
+  to = { type = "string", one_of = { "none", "stderr" }, default = "none" },
+}
+
+local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY, limits = LIMITS, reload = RELOAD,
+                 log = LOG }
+
+-- What a message may have that a script makes (rules: send).
+M.MESSAGE = {
+  title = { type = "string" }, body = { type = "string" },
+  format = { type = "string", one_of = { "text", "markdown", "html" } },
+  priority = { type = "string", one_of = { "low", "normal", "high", "urgent" } },
+  targets = { type = "table" }, template = { type = "string" }, variables = { type = "table" },
+  metadata = { type = "table" }, platform = { type = "table" }, attachments = { type = "table" },
+  retry = { type = "table" },
+}
 
 local ROOT = {
   workers = { type = "table", default = {} },
   queue = { type = "table", default = {} },
   transport = { type = "table", default = {} },
   retry = { type = "table", default = {} },
+  limits = { type = "table", default = {} },
+  reload = { type = "table", default = {} },
+  log = { type = "table", default = {} },
+  rules = { type = "string" },
+  allow = { type = "list", default = {} },
+  env = { type = "list", default = {} },
   platforms = { type = "table", default = {} },
   targets = { type = "table", default = {} },
   script_path = {},
@@ -135,6 +183,9 @@ function M.prepare(config)
   if config.config_file ~= nil and type(config.config_file) ~= "string" then
     schema.fail("config", "config_file: must be a string, not a %s", type(config.config_file))
   end
+  for _, name in ipairs { "rules", "allow", "env" } do
+    prepared[name] = schema.check({ [name] = config[name] }, { [name] = ROOT[name] }, "")[name]
+  end
   prepared.accounts = accounts(schema.check({ platforms = config.platforms }, { platforms = ROOT.platforms }, "").platforms)
   prepared.targets = schema.check({ targets = config.targets }, { targets = ROOT.targets }, "").targets
   for name, target in pairs(prepared.targets) do
@@ -144,12 +195,16 @@ function M.prepare(config)
   return prepared
 end
 
--- A message's own retry policy over the configured one.
-function M.retry(message, configured)
-  if not message.retry then
-    return configured
+-- A message's own retry policy over its route's over the configured one.
+function M.retry(message, of_route, configured)
+  local policy = configured
+  if of_route then
+    policy = setmetatable(schema.check(of_route, GIVEN_RETRY, "retry", "config"), { __index = policy })
   end
-  return setmetatable(message.retry, { __index = configured })
+  if message.retry then
+    policy = setmetatable(message.retry, { __index = policy })
+  end
+  return policy
 end
 
 return M

@@ -8,6 +8,7 @@ local text = require "text"
 local M = {}
 
 local ATTACHMENT_BYTES = 25 << 20
+local NONE = {} -- attachments of a message without any; read only
 
 ------------------------------------------------------------------ variables
 
@@ -47,9 +48,6 @@ end
 -- The title and body of a message with its variables in place; or nil, message, code.
 function M.render(message)
   local title, body = message.title or "", message.body or ""
-  if message.template then
-    return nil, ("template: there is no template '%s'"):format(message.template), "invalid"
-  end
   if message.variables then
     local problem
     title, problem = fill(title, message.variables, "title", as_is)
@@ -61,6 +59,23 @@ function M.render(message)
     end
   end
   return { title = title, body = body, format = message.format or "text" }
+end
+
+-- What the letter says on this platform; or nil, message, code.
+local function words(letter, adapter)
+  if letter.template then
+    return letter.template(letter.message, adapter)
+  end
+  local rendered = letter.rendered
+  if not rendered then
+    local problem, code
+    rendered, problem, code = M.render(letter.message)
+    if not rendered then
+      return nil, problem, code
+    end
+    letter.rendered = rendered
+  end
+  return rendered
 end
 
 -------------------------------------------------------------------- formats
@@ -115,9 +130,9 @@ end
 local function attach(message, adapter)
   local given = message.attachments
   if not given or #given == 0 then
-    return {}
+    return NONE
   elseif adapter.attachments == "none" then
-    return {}, ("%d attachment(s) left out: %s takes none"):format(#given, adapter.name)
+    return NONE, ("%d attachment(s) left out: %s takes none"):format(#given, adapter.name)
   end
   local attachments = {}
   for index, each in ipairs(given) do
@@ -137,18 +152,22 @@ local function attach(message, adapter)
   return attachments
 end
 
--- What one platform is given: { title, body, format, attachments }, and a warning; or nil and a failed result.
-function M.fit(rendered, message, adapter)
+-- What one platform is given of a letter: { title, body, format, attachments }, and a warning; or nil and a failed result.
+function M.fit(letter, adapter)
+  local rendered, problem, code = words(letter, adapter)
+  if not rendered then
+    return nil, result.fail(code, problem)
+  end
   local body, format = convert(rendered.body, rendered.format, adapter)
-  local problem = over_limit(adapter, "title", rendered.title) or over_limit(adapter, "body", body)
+  problem = over_limit(adapter, "title", rendered.title) or over_limit(adapter, "body", body)
   if problem then
     return nil, result.fail("too_large", problem)
   end
-  local attachments, warning, missing = attach(message, adapter)
+  local attachments, warning, missing = attach(letter.message, adapter)
   if not attachments then
     return nil, result.fail("invalid", missing)
   end
-  return { title = rendered.title, body = body, format = format, attachments = attachments }, warning
+  return { title = rendered.title, body = body, format = format, attachments = attachments }, warning or rendered.warning
 end
 
 return M

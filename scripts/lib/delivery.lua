@@ -1,4 +1,7 @@
 -- delivery: one message to one account: build the request, send it, judge the answer, and try again while that may help.
+--
+-- A letter is what is said and how: { context, message, shown = the message as adapters may see it, template, retry,
+-- on_retry, on_progress }. Several may go out for one message: one a route that matched.
 
 local content = require "content"
 local result = require "result"
@@ -14,7 +17,7 @@ local LONGEST_HINT = 3600 -- seconds: the most that a platform's own Retry-After
 local RETRYABLE = { timeout = true, network = true, rate_limited = true, unavailable = true }
 
 -- No secret of the account, and no URL's path, leaves in an error's text.
-local function scrub(message, account)
+function M.scrub(message, account)
   message = tostring(message)
   for _, secret in ipairs(account.secrets) do
     local from, to = message:find(secret, 1, true)
@@ -45,20 +48,23 @@ local function guarded(call, ...)
 end
 
 -- Sends a request, if there is one. A tail call: while the transfer is under way nothing here holds on to the request.
-local function transfer(adapter, request, message, code)
+local function transfer(delivery, account, request, message, code)
   if not request then
     return nil, message, code
   end
-  return task.transfer(adapter.transport, request)
+  return task.transfer(account.adapter.transport, request, delivery, account)
 end
 
 -- One attempt → a result, or a list of them for a group.
-local function attempt(delivery, adapter)
-  local response, message, code = transfer(adapter, guarded(adapter.request, delivery))
+local function attempt(delivery, account)
+  local adapter = account.adapter
+  local response, message, code = transfer(delivery, account, guarded(adapter.request, delivery))
   if not response then
     return result.fail(code or "invalid", message or "the adapter built no request")
   elseif response.error then
     return result.fail(response.error, response.message, { retryable = response.retryable })
+  elseif response.judged then -- by lib/simulation: nothing was sent
+    return response.judged
   end
   local judged
   judged, message = guarded(adapter.response, response, delivery)
@@ -106,73 +112,99 @@ local function words(value)
   return utf8.len(value) and value or (value:gsub("[\128-\255]", "?"))
 end
 
-local function finish(judged, entry, delivery, account, started, warning)
+local function finish(judged, entry, adapter, warning)
   local ok = judged.ok and true or false
   local said = words(judged.warning)
+  local account = entry.account
   entry.result = {
-    platform = account.adapter.name,
+    platform = adapter.name,
     target = entry.shown,
     ok = ok,
     code = not ok and (words(judged.code) or "rejected") or nil,
-    error = not ok and scrub(words(judged.error) or "refused", account) or nil,
+    error = not ok and M.scrub(words(judged.error) or "refused", account) or nil,
     status_code = type(judged.status_code) == "number" and math.tointeger(judged.status_code) or nil,
     provider_id = words(judged.provider_id),
     retryable = not ok and may_retry(judged) and true or nil,
-    warning = said and scrub(said, account) or warning,
-    attempts = delivery.attempt,
-    latency = task.monotonic() - started,
+    warning = said and M.scrub(said, account) or warning,
+    attempts = entry.attempts or 0,
+    latency = task.monotonic() - entry.started,
   }
 end
 
--- Delivers to the entries of one account (one entry, unless the adapter groups) and gives each its result.
-function M.deliver(context, entries)
-  local account, message = entries[1].account, context.message
-  local adapter, started = account.adapter, task.monotonic()
-  local recipients = {}
+-- Gives each entry its result.
+local function settle(letter, entries, adapter, judged, warning)
+  for index, entry in ipairs(entries) do
+    finish(judged[index] or judged, entry, adapter, warning)
+  end
+  local context = letter.context
+  context.done = context.done + #entries
+  task.progress(context.done, context.total)
+  if letter.on_progress then
+    letter.on_progress(context)
+  end
+end
+
+local NONE = {} -- options of a platform that a message has none for; read only
+
+-- What the adapter is given, and a warning; or nil and a failed result.
+local function prepare(letter, entries, account)
+  local adapter, message = account.adapter, letter.message
+  local options = message.platform and message.platform[adapter.name]
+  if options or next(adapter.message_options) then
+    local ok, checked = pcall(schema.check, options or NONE, adapter.message_options, "platform." .. adapter.name, "invalid")
+    if not ok then
+      return nil, result.fail("invalid", type(checked) == "table" and checked.message or tostring(checked))
+    end
+    options = checked
+  end
+  local delivery, warning = content.fit(letter, adapter)
+  if not delivery then
+    return nil, warning
+  end
+  local recipients = NONE
+  if entries[1].recipient then
+    recipients = {}
+    for index, entry in ipairs(entries) do
+      recipients[index] = entry.recipient
+    end
+  end
+  delivery.id, delivery.message, delivery.account = message.id, letter.shown, account.options
+  delivery.recipients, delivery.recipient = recipients, recipients[1]
+  delivery.options, delivery.attempt, delivery.target = options or NONE, 0, entries[1].shown
+  return delivery, warning
+end
+
+-- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result.
+function M.deliver(letter, entries)
+  local account, started = entries[1].account, task.monotonic()
+  local adapter, policy = account.adapter, letter.retry
   for _, entry in ipairs(entries) do
-    recipients[#recipients + 1] = entry.recipient
     entry.started = started -- for a receipt that is made before this ends
   end
-  local delivery = {
-    id = message.id, message = message, account = account.options,
-    recipients = recipients, recipient = recipients[1], attempt = 0,
-  }
-  local warning
-  local function settle(judged)
-    for index, entry in ipairs(entries) do
-      finish(judged[index] or judged, entry, delivery, account, started, warning)
-    end
-    context.done = context.done + #entries
-    task.progress(context.done, context.total)
+  local delivery, warning = prepare(letter, entries, account)
+  if not delivery then
+    return settle(letter, entries, adapter, warning)
   end
-
-  local ok, options = pcall(schema.check, message.platform and message.platform[adapter.name] or {},
-    adapter.message_options, "platform." .. adapter.name, "invalid")
-  if not ok then
-    return settle(result.fail("invalid", type(options) == "table" and options.message or tostring(options)))
-  end
-  delivery.options = options
-  local given, problem = content.fit(context.rendered, message, adapter)
-  if not given then
-    return settle(problem)
-  end
-  warning = problem
-  delivery.title, delivery.body, delivery.format = given.title, given.body, given.format
-  delivery.attachments = given.attachments
-
-  local policy = context.retry
   while true do
     delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
     for _, entry in ipairs(entries) do
       entry.attempts = delivery.attempt
     end
-    local judged = attempt(delivery, adapter)
+    local judged = attempt(delivery, account)
     local again, hint = wants_retry(judged)
     if not again or delivery.attempt >= policy.attempts then
-      return settle(judged)
+      return settle(letter, entries, adapter, judged, warning)
     end
+    local pause = backoff(policy, delivery.attempt, hint)
     task.retrying()
-    task.sleep(backoff(policy, delivery.attempt, hint))
+    if letter.on_retry then
+      local failure = judged[1] or judged
+      letter.on_retry(letter.context, {
+        platform = adapter.name, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
+        code = words(failure.code), error = M.scrub(words(failure.error) or "refused", account),
+      })
+    end
+    task.sleep(pause)
   end
 end
 

@@ -1,23 +1,31 @@
--- main: what the runtime calls. A message's way in Lua: run → render → resolve → deliver to all at once → receipt.
+-- main: what the runtime calls. A message's way in Lua: run → routes → what is said → telling all at once → receipt →
+-- callbacks.
 --
 --   prepare(config)             checks a configuration, returns it with defaults (once a hub, in a scratch state)
 --   platforms(config)           describes the adapters
---   setup(config)               takes what prepare made (once a worker)
---   run(context)                in the message's coroutine; returns a status and a receipt
+--   setup(config)               takes what prepare made and loads the rules (once a state)
+--   run(context)                in the message's coroutine; returns a status, a receipt and whether `after` is to be called
 --   stop(context, code, text)   ends a message that is cancelled, late or broken; returns the same
+--   after(context, receipt)     runs the callbacks of a message that has settled
+--   self_test, check, test, explain: lib/tools, in a scratch state
 
 local config = require "config"
-local content = require "content"
-local delivery = require "delivery"
 local json = require "json"
 local platform = require "platform"
+local route = require "route"
+local rules = require "rules"
 local schema = require "schema"
+local script = require "script"
 local target = require "target"
 local task = require "task"
+local telling = require "telling"
+local template = require "template"
 
 local M = {}
 
 local prepared
+local loaded -- the rules; nil when there are none
+local generation
 
 M.prepare = config.prepare
 
@@ -29,126 +37,404 @@ function M.platforms()
   return list
 end
 
-function M.setup(given)
-  prepared = given
-  target.setup(given)
-end
+----------------------------------------------------------------- receipts
 
 local STOPPED = { cancelled = "cancelled", expired = "expired" } -- by code; all else is failed
 
--- Sums the results up. `code` and `text` tell why a message ended that has no failed result of its own.
-local function receipt(context, code, text)
+local function result_of(entry, code, text)
+  local each = entry.result or { ok = false, code = code or "internal", error = text or "the delivery did not end" }
+  each.target = each.target or entry.shown
+  each.platform = each.platform or entry.account and entry.account.adapter.name
+  each.attempts = each.attempts or entry.attempts or 0
+  each.latency = each.latency or entry.started and task.monotonic() - entry.started or 0
+  each.route = entry.route
+  return each
+end
+
+local function has_callbacks(event, message)
+  local name = message["on_" .. event]
+  return #loaded.callbacks[event] > 0 or name and loaded.named[event][name]
+end
+
+-- Sums the results up. `code` and `text` tell why a message ended that has no failed result of its own; `handled` says that
+-- a script took it without telling anybody.
+local function receipt(context, code, text, handled)
   local message, results = context.message, {}
   local delivered, first_failure = 0, nil
-  for index, entry in ipairs(context.entries or {}) do
-    local each = entry.result or { ok = false, code = code, error = text }
-    each.target = each.target or entry.shown
-    each.platform = each.platform or entry.account and entry.account.adapter.name
-    each.attempts = each.attempts or entry.attempts or 0
-    each.latency = each.latency or entry.started and task.monotonic() - entry.started or 0
+  for index, entry in ipairs(context.entries) do
+    local each = result_of(entry, code, text)
     results[index] = each
     if each.ok then
       delivered = delivered + 1
-    else
+    elseif not each.superseded then
       first_failure = first_failure or each
     end
   end
   local status
-  if delivered > 0 and delivered == #results then
-    status, code, text = "delivered", nil, nil
+  if not code and not first_failure and (delivered > 0 or handled) then
+    status, text = "delivered", nil
   else
+    if not code and not first_failure then
+      code, text = "no_route", text or "nobody was told"
+    end
     status = delivered > 0 and "partial" or STOPPED[code] or "failed"
     code, text = code or first_failure.code, text or first_failure.error
   end
-  return status, {
+  local told = {
     id = message.id, status = status, code = code, error = text,
     results = #results > 0 and results or json.array(results),
     created_at = message.created_at, settled_at = task.now(),
+    route = context.route, generation = loaded and generation or nil, warnings = context.warnings,
   }
+  local after = loaded and (has_callbacks("complete", message) or status ~= "delivered" and has_callbacks("error", message))
+  return status, told, after and true or false
 end
 
--- Entries that go out in one request together: those of an account whose adapter groups; every other one by itself.
-local function group(entries)
-  local groups, by_account = {}, {}
-  for _, entry in ipairs(entries) do
-    local account = entry.account
-    if account then
-      local together = account.adapter.group
-      if type(together) == "function" then
-        together = together(account.options)
-      end
-      local list = together and entry.recipient and by_account[account]
-      if list then
-        list[#list + 1] = entry
-      else
-        list = { entry }
-        groups[#groups + 1] = list
-        if together and entry.recipient then
-          by_account[account] = list
-        end
-      end
+function M.stop(context, code, text)
+  return receipt(context, code, text)
+end
+
+---------------------------------------------------------------- callbacks
+
+-- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
+local function call_back(event, context, what)
+  local message = context.message
+  local function call(callback)
+    local ok, raised, kind = script.guard(callback, what, message)
+    if not ok then
+      local problem = rules.problem(raised, kind)
+      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, message.id, problem.message))
     end
   end
-  return groups
+  for _, callback in ipairs(loaded.callbacks[event]) do
+    call(callback)
+  end
+  local name = message["on_" .. event]
+  if name then
+    local callback = loaded.named[event][name]
+    if callback then
+      call(callback)
+    else
+      script.log("warn", "no such callback", ("on_%s of %s: the rules have no callback '%s'"):format(event, message.id, name))
+    end
+  end
 end
 
--- Makes the message what adapters may see: targets as they may be shown.
-local function conceal(message, entries)
-  local shown = {}
-  for index, entry in ipairs(entries) do
-    shown[index] = entry.shown
+function M.after(context, told)
+  if told.status ~= "delivered" then
+    call_back("error", context, told)
   end
-  message.targets = shown
-  message.priority = message.priority or "normal"
+  call_back("complete", context, told)
+end
+
+-- Beside the message, which does not wait for them.
+local function on_retry(context, failure)
+  if has_callbacks("retry", context.message) then
+    task.spawn(call_back, "retry", context, failure)
+  end
+end
+
+local function on_progress(context)
+  if has_callbacks("progress", context.message) then
+    task.spawn(call_back, "progress", context, { done = context.done, total = context.total })
+  end
+end
+
+------------------------------------------------------------------ letters
+
+-- The message as adapters may see it: its targets without what is secret in them.
+local function shown(context, message, in_place)
+  local targets = {}
+  for index, each in ipairs(message.targets or {}) do
+    targets[index] = target.shown(each)
+  end
+  local copy = message
+  if not in_place then
+    copy = {}
+    for name, value in pairs(message) do
+      copy[name] = value
+    end
+  end
+  copy.targets = targets
+  copy.priority = message.priority or "normal"
+  return copy
+end
+
+local function warn(context, warnings)
+  context.warnings = context.warnings or {}
+  for _, text in ipairs(warnings) do
+    if #context.warnings < 20 then
+      context.warnings[#context.warnings + 1] = text
+      script.log("warn", "template", text)
+    end
+  end
+end
+
+-- The words of a template for a platform; made once a letter and platform.
+local function renderer(context, named)
+  local made = {}
+  return function(message, adapter)
+    local rendered = made[adapter.name]
+    if not rendered then
+      local ok, words, warnings, code = script.guard(template.render, named, message, adapter.name)
+      if not ok then
+        local problem = rules.problem(words, warnings)
+        return nil, problem.message, problem.code
+      elseif not words then
+        return nil, warnings, code or "script"
+      end
+      if warnings then
+        warn(context, warnings)
+      end
+      rendered = words
+      rendered.title = rendered.title or message.title or ""
+      if not rendered.body then -- the template has a title only
+        rendered.body, rendered.format = message.body or "", message.format or "text"
+      end
+      made[adapter.name] = rendered
+    end
+    return rendered
+  end
+end
+
+-- What is said, and how; or nil, message, code.
+local function letter_for(context, message, options)
+  local letter = {
+    context = context, message = message, retry = config.retry(message, options.retry, prepared.retry),
+  }
+  local name = options.template or message.template
+  if name then
+    local named = loaded and loaded.templates[name]
+    if not named then
+      return nil, ("template: there is no template '%s'%s"):format(name,
+        schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
+    end
+    letter.template = renderer(context, named)
+  end
+  letter.shown = shown(context, message, not loaded)
+  if loaded then
+    letter.on_retry, letter.on_progress = on_retry, on_progress
+  end
+  return letter
+end
+
+--------------------------------------------------- what rules call: send
+
+local SEND = { template = { type = "string" }, retry = { type = "table" } }
+
+-- One result for a send: a single delivery's own, with `results` of all of them.
+local function sum(ok, entries)
+  local results, only = {}, entries[1]
+  for index, entry in ipairs(entries) do
+    results[index] = result_of(entry)
+  end
+  local first
+  for _, each in ipairs(results) do
+    if not each.ok and not each.superseded then
+      first = first or each
+    end
+  end
+  local one = {}
+  if only and not entries[2] then
+    for name, value in pairs(results[1]) do
+      one[name] = value
+    end
+  end
+  one.ok, one.results = ok, results
+  one.code, one.error = not ok and (first and first.code or "no_route") or nil, not ok and (first and first.error or
+    "the target stands for nobody") or nil
+  return one
+end
+
+local function limit(context, text)
+  context.broken = { code = "script_limit", message = text }
+  error({ code = "script_limit", message = script.where(2) .. text }, 0)
+end
+
+-- A message that a script made: what is missing in it is filled in from the one it was made for.
+local function adopt(context, made)
+  local ok, checked = pcall(schema.check, made, config.MESSAGE, "message", "invalid")
+  if not ok then
+    error({ code = "invalid", message = script.where(2) .. checked.message }, 0)
+  elseif not (checked.title or checked.body or checked.template) then
+    error({ code = "invalid", message = script.where(2) .. "message: needs a title, a body or a template" }, 0)
+  end
+  context.adopted = (context.adopted or 0) + 1
+  checked.id = ("%s-%d"):format(context.message.id, context.adopted)
+  checked.created_at = task.now()
+  checked.priority = checked.priority or context.message.priority
+  return checked
+end
+
+-- send(message, target, options): delivers now, in this coroutine, and returns what came of it.
+local function send(message, whom, options)
+  local context = task.context()
+  if type(message) ~= "table" then
+    error({ code = "invalid", message = ("%ssend: the message must be a table, not a %s"):format(script.where(1),
+      type(message)) }, 0)
+  end
+  context.sends = (context.sends or 0) + 1
+  if context.sends > prepared.limits.sends then
+    limit(context, ("send: more than %d sends for one message (limits.sends)"):format(prepared.limits.sends))
+  end
+  local own = message == context.message and message or adopt(context, message)
+  whom = whom or own.targets
+  if whom == nil then
+    error({ code = "invalid", message = script.where(1) .. "send: names no target, and neither does the message" }, 0)
+  end
+  options = options and schema.check(options, SEND, "send", "invalid") or {}
+  local letter, problem, code = letter_for(context, own, options)
+  if not letter then
+    return { ok = false, code = code, error = problem, results = {} }
+  end
+  return sum(telling.tell(letter, whom))
+end
+
+-------------------------------------------------------------------- setup
+
+-- Asks the rules' resolvers one after the other.
+local function resolver(text)
+  for _, each in ipairs(loaded.resolvers) do
+    local ok, answer, kind = script.guard(each, text)
+    if not ok then
+      error(rules.problem(answer, kind), 0)
+    elseif answer ~= nil then
+      if type(answer) ~= "string" and type(answer) ~= "table" then
+        error({ code = "script", message = ("resolve: '%s' became a %s, not a target"):format(text, type(answer)) }, 0)
+      end
+      return answer
+    end
+  end
+end
+
+-- `on_problem` is for lib/tools, which wants all of them.
+function M.setup(given, on_problem)
+  prepared, loaded = given, nil
+  target.setup(given)
+  if not script.folder() then
+    return
+  end
+  require("choice").on_call(send)
+  generation = script.generation()
+  loaded = rules.load(send, platform.known(), on_problem)
+  target.setup(given, #loaded.resolvers > 0 and resolver or nil)
+  return loaded
+end
+
+function M.loaded()
+  return loaded
+end
+
+------------------------------------------------------------------ running
+
+-- Adds what a route decided to a context: who is told by it, in which words. `several` routes decide together.
+local function follow(context, plan, seen, several)
+  if plan.handle then
+    local before = #context.entries
+    local ok, answer, reason = script.guard(plan.handle, context.message)
+    if context.broken or not ok then
+      return context.broken or rules.problem(answer, reason)
+    elseif answer == false then
+      return { code = "rejected", message = ("the route '%s' refused it%s"):format(plan.name or "?",
+        type(reason) == "string" and ": " .. reason or "") }
+    elseif answer == nil and #context.entries == before then
+      return { code = "no_route", message = ("the handler of route '%s' sent nothing (it may `return true` to say that it has "
+        .. "taken the message)"):format(plan.name or "?") }
+    end
+    context.handled = true
+    return nil
+  end
+  local whom = plan.to or context.message.targets
+  if not whom or not plan.to and #whom == 0 then
+    return { code = "no_route", message = "the message names no target, and its route sends it nowhere" }
+  end
+  local letter, problem, code = letter_for(context, context.message, plan)
+  if not letter then
+    return { code = code, message = problem }
+  end
+  letter.route = several and plan.path or nil
+  local ok = telling.tell(letter, whom, seen)
+  if not ok and #context.entries == 0 then
+    return { code = "no_route", message = "the message's targets stand for nobody" }
+  end
+end
+
+local function route_names(plans)
+  if #plans == 1 then
+    return plans[1].path
+  end
+  local names = {}
+  for index, plan in ipairs(plans) do
+    names[index] = plan.path
+  end
+  return table.concat(names, ", ")
+end
+
+local OWN = { {} } -- what no route decides: the message's own targets
+
+local function plans_for(context)
+  local matcher = loaded and loaded.matcher
+  if not matcher then
+    return OWN
+  end
+  local plans
+  if matcher.raises then
+    local ok, found, problem, code = script.guard(route.match, matcher, context.message)
+    if not ok then
+      return nil, rules.problem(found, problem)
+    elseif not found then
+      return nil, { code = code, message = problem }
+    end
+    plans = found
+  else
+    plans = route.match(matcher, context.message)
+  end
+  if #plans == 0 then
+    return OWN
+  end
+  context.route = route_names(plans)
+  return plans
 end
 
 function M.run(context)
   local message = context.message
-  if not message.targets or #message.targets == 0 then
-    return receipt(context, "no_route", "the message names no target")
-  end
-  local rendered, problem, code = content.render(message)
-  if not rendered then
-    return receipt(context, code, problem)
-  end
+  context.entries, context.done, context.total = {}, 0, 0
   for name in pairs(message.platform or {}) do
     if not platform.known()[name] then
       return receipt(context, "invalid", ("platform.%s: there is no platform of this name%s"):format(name,
         schema.suggest(name, schema.names(platform.known()))))
     end
   end
-  local entries = target.resolve(message.targets)
-  if #entries == 0 then
-    return receipt(context, "no_route", "the message's targets stand for nobody")
+  local plans, problem = plans_for(context)
+  if plans == OWN and not (message.targets and #message.targets > 0) then
+    return receipt(context, "no_route", loaded and "no route matches, and the message names no target"
+      or "the message names no target")
   end
-  context.entries, context.rendered = entries, rendered
-  context.retry = config.retry(message, prepared.retry)
-  conceal(message, entries)
-  context.done, context.total = 0, #entries
-  for _, entry in ipairs(entries) do
-    if entry.result then
-      context.done = context.done + 1
-    end
-  end
-  local groups = group(entries)
-  if #groups == 1 then
-    delivery.deliver(context, groups[1])
-  else
-    local outcomes = task.parallel(groups, function(each)
-      delivery.deliver(context, each)
-      return true
-    end)
-    for index, outcome in ipairs(outcomes) do
-      if outcome ~= true then
-        for _, entry in ipairs(groups[index]) do
-          entry.result = entry.result or { ok = false, code = "script", error = outcome.error }
-        end
+  local seen = {}
+  if plans and #plans == 1 then
+    problem = follow(context, plans[1], seen, false)
+  elseif plans then
+    for _, outcome in ipairs(task.parallel(plans, function(plan)
+      return follow(context, plan, seen, true) or true
+    end)) do
+      if type(outcome) == "table" then
+        problem = problem or outcome.code and outcome or { code = "script", message = tostring(outcome.error) }
       end
     end
   end
-  return receipt(context)
+  if problem then
+    return receipt(context, problem.code, problem.message)
+  end
+  return receipt(context, nil, nil, context.handled)
 end
 
-M.stop = receipt
+local tools
+
+for _, name in ipairs { "self_test", "check", "test", "explain" } do
+  M[name] = function(...)
+    tools = tools or require "tools"
+    return tools[name](M, prepared, ...)
+  end
+end
 
 return M

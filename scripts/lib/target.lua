@@ -2,8 +2,10 @@
 --
 -- A resolved entry is { account =, recipient = { type, value } or nil, shown = text } or, when it cannot be resolved,
 -- { shown =, result = failed result }. One recipient that is named twice is told once; a name that leads back to itself is
--- an error of that target only.
+-- an error of that target only. Rules may stand between: their resolvers are asked for every text that is no URL, and may
+-- answer with targets or choices.
 
+local choice = require "choice"
 local platform = require "platform"
 local result = require "result"
 local schema = require "schema"
@@ -16,9 +18,10 @@ local accounts = {} -- by name, made when first needed
 local from_urls = {} -- accounts of target URLs: a bounded memory, since the same few come again and again
 local URLS_MOST = 1000
 local url_count = 0
+local resolver -- of the rules: text → targets or nil
 
-function M.setup(prepared)
-  config = prepared
+function M.setup(prepared, ask)
+  config, resolver = prepared, ask
 end
 
 -- A configured account by name, or a platform's own when it needs no options.
@@ -213,18 +216,37 @@ local function add_table(target, add)
   add { account = account, recipient = value and { type = kind, value = value }, shown = shown }
 end
 
+local function add_resolved(text, add, trail)
+  local answer = resolver and resolver(text)
+  if answer == nil then
+    return false
+  end
+  if trail[text] then
+    add(failed(text, "unknown_target", "the target '%s' leads back to itself", text))
+    return true
+  end
+  trail[text] = true
+  resolve(answer, add, trail)
+  trail[text] = nil
+  return true
+end
+
 function resolve(target, add, trail)
   if type(target) == "table" then
-    if target.platform or target.value then
+    if choice.is(target) then
+      return add { choice = target }
+    elseif target.platform or target.value then
       return add_table(target, add)
     end
     for _, inner in ipairs(target) do
       resolve(inner, add, trail)
     end
-  elseif config.targets[target] ~= nil or config.accounts[target] then
-    add_name(target, add, trail)
   elseif target:find("^[%a][%w+.-]*://") then
     add_url(target, add)
+  elseif add_resolved(target, add, trail) then
+    return
+  elseif config.targets[target] ~= nil or config.accounts[target] then
+    add_name(target, add, trail)
   else
     local kind = type_of(target)
     if kind then
@@ -235,22 +257,50 @@ function resolve(target, add, trail)
   end
 end
 
--- A message's targets → its entries.
-function M.resolve(targets)
-  local entries, seen = {}, {}
-  local function add(entry)
-    local recipient = entry.recipient
-    local key = entry.result and entry.shown or ("%s\0%s\0%s"):format(entry.url or tostring(entry.account),
-      recipient and recipient.type or "", recipient and recipient.value or "")
-    if not seen[key] then
-      seen[key] = true
+local function key_of(entry)
+  local recipient = entry.recipient
+  if not recipient then
+    return entry.url or entry.account or entry.shown
+  end
+  return ("%s\0%s\0%s"):format(entry.url or tostring(entry.account), recipient.type, recipient.value)
+end
+
+-- A target → the entries that are new, and, when there are any, the choices in it and the entries that were there before.
+-- `seen` remembers, by recipient, the entries of the same telling.
+function M.resolve(target, seen)
+  local entries, choices, before = {}, nil, nil
+  resolve(target, function(entry)
+    if entry.choice then
+      choices = choices or {}
+      choices[#choices + 1] = entry.choice
+      return
+    end
+    local key = key_of(entry)
+    local known = seen[key]
+    if known then
+      before = before or {}
+      before[#before + 1] = known
+    else
+      seen[key] = entry
       entries[#entries + 1] = entry
     end
+  end, {})
+  return entries, choices, before
+end
+
+-- A message's target as it may be shown.
+function M.shown(target)
+  if type(target) == "table" then
+    target = target.value or target.platform
   end
-  for _, target in ipairs(targets) do
-    resolve(target, add, {})
-  end
-  return entries
+  return url.redact(target)
+end
+
+-- The name of the account that a target leads to first, for those who choose by its health; nil when there is none.
+function M.account_name(target)
+  local entries = M.resolve(target, {})
+  local account = entries[1] and entries[1].account
+  return account and account.name
 end
 
 return M

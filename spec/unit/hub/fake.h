@@ -42,11 +42,15 @@ typedef struct fake_task {
 } fake_task;
 
 static atomic_int fake_started, fake_vms, fake_transfers, fake_cancels;
+static _Atomic uint64_t fake_generation = 1;
+static void (*fake_published)(void *context); /* under the lock */
+static void *fake_published_to;
 static pthread_mutex_t fake_lock = PTHREAD_MUTEX_INITIALIZER;
 static char fake_order[4096][32]; /* ids as their tasks started, under the lock */
 
-static nh_err fake_open(const nh_doc *config, nh_engine **out, nh_error *error) {
-    (void)error;
+static nh_err fake_open(const nh_doc *config, struct nh_log *log, nh_engine **out,
+                        nh_error *error) {
+    (void)error, (void)log;
     *out = calloc(1, sizeof **out);
     (*out)->config = config ? nh_doc_ref((nh_doc *)config) : nh_doc_from_json("{}", 2, NULL);
     return NH_OK;
@@ -98,7 +102,7 @@ static void fake_end(nh_task *base, nh_err reason) {
     nh_writer_destroy(writer);
     vm->tasks--;
     free(own);
-    vm->host->settle(base, status, receipt);
+    vm->host->settle(base, status, receipt, false);
 }
 
 static void fake_task_start(nh_vm *vm, nh_task *base, const nh_task_message *message) {
@@ -145,6 +149,39 @@ static nh_doc *fake_load_config(const char *path, nh_error *error) {
     return nh_doc_from_json("{}", 2, error);
 }
 
+static nh_err fake_reload(nh_engine *engine, nh_error *error) {
+    (void)engine, (void)error;
+    atomic_fetch_add(&fake_generation, 1);
+    pthread_mutex_lock(&fake_lock);
+    if (fake_published)
+        fake_published(fake_published_to);
+    pthread_mutex_unlock(&fake_lock);
+    return NH_OK;
+}
+
+static void fake_subscribe(nh_engine *engine, void (*published)(void *context), void *context) {
+    (void)engine;
+    pthread_mutex_lock(&fake_lock);
+    fake_published = published;
+    fake_published_to = context;
+    pthread_mutex_unlock(&fake_lock);
+}
+
+static uint64_t fake_newest(const nh_engine *engine) {
+    (void)engine;
+    return atomic_load(&fake_generation);
+}
+
+static void fake_generations(nh_engine *engine, nh_writer *writer) {
+    (void)engine;
+    nh_writer_array(writer, 0);
+}
+
+static bool fake_vm_worn(nh_vm *vm) {
+    (void)vm;
+    return false;
+}
+
 static const nh_engine_ops fake_engine = {
     .abi = NH_ENGINE_ABI,
     .open = fake_open,
@@ -152,6 +189,11 @@ static const nh_engine_ops fake_engine = {
     .config = fake_config,
     .platforms = fake_platforms,
     .load_config = fake_load_config,
+    .reload = fake_reload,
+    .subscribe = fake_subscribe,
+    .generation = fake_newest,
+    .generations = fake_generations,
+    .vm_worn = fake_vm_worn,
     .vm_open = fake_vm_open,
     .vm_close = fake_vm_close,
     .vm_memory = fake_vm_memory,

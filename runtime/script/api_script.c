@@ -1,0 +1,210 @@
+/* api_script.c — the module `script`: what lib/rules needs to load a folder of rules and to run what
+ * is in it safely. Rules do not see it.
+ *
+ *   names()                  the folder's scripts in the order in which they run, and its tests
+ *   load(name, env)          a script's function, with env as its globals
+ *   compile(text, chunk, env) text, never byte code, as a function; or nil, message
+ *   templates()              { file name = text }
+ *   environment()            a fresh sandbox's globals
+ *   freeze(table, name)      a read-only view
+ *   guard(f, ...)            true and what f returns; or false, error, kind, traceback
+ *   unguard(f, ...)          the runtime's own code, called by a script, without its limits
+ *   allowed(name)            a module that the operator allows; or nil, message
+ *   env(name)                an environment variable; or nil
+ *   log(level, event, text)
+ *   where(level)             "file:line: " of who called
+ *   folder(), generation()
+ */
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/core/error.h"
+#include "runtime/script/file.h"
+#include "runtime/script/sandbox.h"
+#include "runtime/script/value.h"
+#include "runtime/script/vm.h"
+
+int luaopen_cjson(lua_State *L);
+
+static const nh_rules *rules_of(lua_State *L) {
+    const nh_generation *generation = nh_vm_of(L)->setup.generation;
+    return generation ? generation->rules : NULL;
+}
+
+static bool is_test(const char *name) {
+    size_t length = strlen(name);
+    return length >= 5 && strcmp(name + length - 5, "_test") == 0;
+}
+
+static int names(lua_State *L) {
+    const nh_rules *rules = rules_of(L);
+    lua_newtable(L);
+    lua_newtable(L);
+    for (size_t i = 0; rules && i < nh_bundle_count(nh_rules_scripts(rules)); i++) {
+        const char *name = nh_bundle_name(nh_rules_scripts(rules), i);
+        int list = is_test(name) ? -2 : -3;
+        if (strchr(name, '.') && !is_test(name))
+            continue; /* a module of a subfolder: a require runs it */
+        lua_pushstring(L, name);
+        lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+    }
+    return 2;
+}
+
+static int load_script(lua_State *L) {
+    const nh_rules *rules = rules_of(L);
+    const char *name = luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    if (!rules || !nh_bundle_load(nh_rules_scripts(rules), L, name))
+        return 0;
+    lua_pushvalue(L, 2);
+    lua_setupvalue(L, -2, 1);
+    return 1;
+}
+
+static int compile(lua_State *L) {
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    const char *chunk = luaL_checkstring(L, 2);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    if (luaL_loadbufferx(L, text, length, chunk, "t") != LUA_OK) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    lua_pushvalue(L, 3);
+    if (!lua_setupvalue(L, -2, 1))
+        lua_pop(L, 1);
+    return 1;
+}
+
+static int templates(lua_State *L) {
+    const nh_rules *rules = rules_of(L);
+    if (rules)
+        nh_rules_push_templates(rules, L);
+    else
+        lua_newtable(L);
+    return 1;
+}
+
+static int environment(lua_State *L) {
+    nh_sandbox_environment(L);
+    return 1;
+}
+
+static int freeze(lua_State *L) {
+    const char *name = luaL_checkstring(L, 2);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_pushvalue(L, 1);
+    nh_sandbox_freeze(L, name);
+    return 1;
+}
+
+/* ------------------------------------------------------------ what rules may reach */
+
+static bool is_listed(const nh_value *list, const char *name) {
+    for (size_t i = 0; i < nh_value_count(list); i++) {
+        size_t length;
+        const char *each = nh_value_bytes(nh_value_at(list, i), &length);
+        if (each && length == strlen(name) && memcmp(each, name, length) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A Lua file of the system's path, run with the state's own globals: the operator trusts it. Modules
+ * in C are not loaded: they would be linked to the host's Lua, which may be another one. */
+static int load_module(lua_State *L, const char *name) {
+    const char *template = LUA_PATH_DEFAULT;
+    const char *place = luaL_gsub(L, name, ".", "/");
+    nh_error error;
+    for (const char *at = template; *at;) {
+        size_t length = strcspn(at, ";"), size;
+        lua_pushlstring(L, at, length);
+        at += length + (at[length] == ';');
+        const char *path = luaL_gsub(L, lua_tostring(L, -1), "?", place);
+        if (*path != '/') /* nothing of the working directory */
+            continue;
+        char *source = nh_file_read(path, NH_SCRIPT_BYTES_MAX, &size, &error);
+        if (!source)
+            continue;
+        int status = luaL_loadbufferx(L, source, size, lua_pushfstring(L, "@%s", path), "t");
+        free(source);
+        if (status != LUA_OK)
+            return lua_error(L);
+        lua_pushstring(L, name);
+        lua_call(L, 1, 1);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushfstring(L, "the module '%s' is allowed, but no Lua file of that name is installed",
+                    name);
+    return 2;
+}
+
+static int allowed(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    if (!is_listed(nh_value_get(nh_doc_root(nh_vm_of(L)->setup.config), "allow"), name))
+        return 0;
+    if (strcmp(name, "cjson") != 0)
+        return load_module(L, name);
+    luaL_requiref(L, "cjson", luaopen_cjson, 0);
+    return 1;
+}
+
+static int env(lua_State *L) {
+    const char *name = luaL_checkstring(L, 1);
+    if (!is_listed(nh_value_get(nh_doc_root(nh_vm_of(L)->setup.config), "env"), name))
+        return luaL_error(L, "env: '%s' is not one of the variables that the configuration allows (env = { ... })",
+                          name);
+    lua_pushstring(L, getenv(name));
+    return 1;
+}
+
+/* --------------------------------------------------------------------- log */
+
+static int write_log(lua_State *L) {
+    static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
+    static const nh_log_level values[] = {NH_LOG_ERROR, NH_LOG_WARN, NH_LOG_INFO, NH_LOG_DEBUG};
+    nh_log_level level = values[luaL_checkoption(L, 1, NULL, levels)];
+    nh_vm_log(nh_vm_of(L), level, luaL_checkstring(L, 2), luaL_checkstring(L, 3));
+    return 0;
+}
+
+static int where(lua_State *L) {
+    luaL_where(L, (int)luaL_checkinteger(L, 1) + 1);
+    return 1;
+}
+
+static int folder(lua_State *L) {
+    const nh_rules *rules = rules_of(L);
+    lua_pushstring(L, rules ? nh_rules_folder(rules) : NULL);
+    return 1;
+}
+
+static int generation(lua_State *L) {
+    const nh_generation *own = nh_vm_of(L)->setup.generation;
+    lua_pushinteger(L, own ? (lua_Integer)own->number : 0);
+    return 1;
+}
+
+int nh_open_script(lua_State *L) {
+    static const luaL_Reg functions[] = {{"names", names},
+                                         {"load", load_script},
+                                         {"compile", compile},
+                                         {"templates", templates},
+                                         {"environment", environment},
+                                         {"freeze", freeze},
+                                         {"guard", nh_guard},
+                                         {"unguard", nh_unguard},
+                                         {"allowed", allowed},
+                                         {"env", env},
+                                         {"log", write_log},
+                                         {"where", where},
+                                         {"folder", folder},
+                                         {"generation", generation},
+                                         {NULL, NULL}};
+    luaL_newlib(L, functions);
+    return 1;
+}

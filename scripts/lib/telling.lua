@@ -1,0 +1,183 @@
+-- telling: carries a letter to a target, which may be a tree of lists and choices. All that can go out at once does.
+
+local choice = require "choice"
+local delivery = require "delivery"
+local result = require "result"
+local target = require "target"
+local task = require "task"
+
+local M = {}
+
+-- Entries that go out in one request together: those of an account whose adapter groups; every other one by itself.
+local function group(entries, jobs)
+  local by_account
+  for _, entry in ipairs(entries) do
+    local account = entry.account
+    if account then
+      local together = account.adapter.group
+      if type(together) == "function" then
+        together = together(account.options)
+      end
+      local list = together and entry.recipient and by_account and by_account[account]
+      if list then
+        list[#list + 1] = entry
+      else
+        list = { entry }
+        jobs[#jobs + 1] = list
+        if together and entry.recipient then
+          by_account = by_account or {}
+          by_account[account] = list
+        end
+      end
+    end
+  end
+end
+
+local tell
+
+local function supersede(entries)
+  for _, entry in ipairs(entries) do
+    if entry.result and not entry.result.ok then
+      entry.result.superseded = true
+    end
+  end
+end
+
+-- One after the other until one delivers; what failed before it does not count any more.
+local function tell_in_order(letter, items, seen, own)
+  local tried = {}
+  for _, item in ipairs(items) do
+    local entries = {}
+    local ok = tell(letter, item, seen, entries)
+    table.move(entries, 1, #entries, #own + 1, own)
+    if ok then
+      supersede(tried)
+      return true
+    end
+    table.move(entries, 1, #entries, #tried + 1, tried)
+  end
+  return false
+end
+
+-- Runs jobs at once; → whether all, and whether any of them went well.
+local function at_once(jobs, run)
+  local every, some = true, false
+  if #jobs == 1 then
+    every = run(jobs[1])
+    some = every
+  else
+    for _, outcome in ipairs(task.parallel(jobs, run)) do
+      if type(outcome) == "table" then -- an error in it
+        error(outcome.error, 0)
+      end
+      every, some = every and outcome, some or outcome
+    end
+  end
+  return every, some
+end
+
+local function tell_any(letter, items, seen, own)
+  local lists = {}
+  local jobs = {}
+  for index in ipairs(items) do
+    jobs[index], lists[index] = index, {}
+  end
+  local _, some = at_once(jobs, function(index)
+    return tell(letter, items[index], seen, lists[index])
+  end)
+  for _, list in ipairs(lists) do
+    if some then
+      supersede(list)
+    end
+    table.move(list, 1, #list, #own + 1, own)
+  end
+  return some
+end
+
+local function score(item)
+  local name = target.account_name(item)
+  return name and task.score(name) or 0
+end
+
+local function tell_choice(letter, chosen, seen, own)
+  if chosen.kind == "all" then
+    return tell(letter, chosen.items, seen, own)
+  elseif chosen.kind == "any" then
+    return tell_any(letter, chosen.items, seen, own)
+  end
+  return tell_in_order(letter, choice.order(chosen, task.turn, score), seen, own)
+end
+
+local function run_job(letter, job, seen, own)
+  if choice.is(job) then
+    return tell_choice(letter, job, seen, own)
+  end
+  delivery.deliver(letter, job)
+  return true
+end
+
+local function all_ok(entries)
+  for _, entry in ipairs(entries) do
+    if not (entry.result and entry.result.ok) then
+      return false
+    end
+  end
+  return true
+end
+
+-- → whether everybody was told who had to be. The entries that were made are added to `own` and to the context's.
+function tell(letter, whom, seen, own)
+  local context = letter.context
+  local entries, choices, before = target.resolve(whom, seen)
+  for _, entry in ipairs(entries) do
+    context.entries[#context.entries + 1] = entry
+    own[#own + 1] = entry
+    if entry.result then
+      context.done = context.done + 1
+    end
+    if letter.route then
+      entry.route = letter.route
+    end
+  end
+  context.total = context.total + #entries
+  if #entries == 0 and not choices and not before then
+    return false
+  end
+  local jobs = {}
+  group(entries, jobs)
+  if choices then
+    table.move(choices, 1, #choices, #jobs + 1, jobs)
+  end
+  local chosen = true
+  if #jobs > 0 then
+    chosen = at_once(jobs, function(job)
+      return run_job(letter, job, seen, own)
+    end)
+  end
+  return chosen and all_ok(entries) and (not before or all_ok(before))
+end
+
+-- Tells everybody that `whom` stands for. → ok, the entries made. An error of a script on the way becomes the result of what
+-- it kept from being sent.
+function M.tell(letter, whom, seen)
+  local own = {}
+  local ok, told = pcall(tell, letter, whom, seen or {}, own)
+  if not ok then
+    local problem = type(told) == "table" and told or { code = "script", message = tostring(told) }
+    local missing = 0
+    for _, entry in ipairs(own) do
+      if not entry.result then
+        entry.result = result.fail(problem.code, problem.message)
+        missing = missing + 1
+      end
+    end
+    if missing == 0 then
+      own[1] = { shown = "", result = result.fail(problem.code, problem.message) }
+      letter.context.entries[#letter.context.entries + 1] = own[1]
+    end
+    return false, own
+  end
+  return told, own
+end
+
+return M
