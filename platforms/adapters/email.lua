@@ -410,6 +410,11 @@ return {
   docs = "https://www.rfc-editor.org/rfc/rfc5321",
   transport = "smtp",
   schemes = { "mailto", "mailtos" },
+  urls = {
+    "mailto://user:password@provider", "mailto://[user:password@]host[:port]/to@example.com/…?from=me@example.com",
+    "mailtos://[user:password@]host[:port]/to@example.com/…",
+  },
+  example = "mailtos://me:password@smtp.example.com/joe@example.com?from=me@example.com",
   formats = { "html", "markdown", "text" },
   limits = { body = 5242880, title = 2000, unit = "bytes" },
   attachments = "path",

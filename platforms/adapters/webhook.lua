@@ -363,6 +363,11 @@ return {
   docs = "https://www.standardwebhooks.com",
   transport = "http",
   schemes = { "webhook", "json", "jsons", "form", "forms", "xml", "xmls", "https", "http" },
+  urls = {
+    "https://[user:password@]host[:port]/path?query", "http://…",
+    "json://[user:password@]host[:port]/path, jsons://…", "form://…, forms://…", "xml://…, xmls://…", "webhook://…",
+  },
+  example = "jsons://ci.example.com/hook?+X-Tag=deploy&:environment=production",
   formats = { "text", "markdown", "html" }, -- told in the payload's `format`, so nothing is converted
   limits = { body = 1048576, title = 4096, unit = "bytes" },
   attachments = "content",

@@ -18,6 +18,8 @@ local ADAPTER = {
   limits = { type = "table", default = {} },
   attachments = { type = "string", one_of = { "none", "content", "path" }, default = "none" },
   recipients = { type = "list", default = {} },
+  urls = { type = "list", default = {} }, -- shapes of target URLs, for people
+  example = { type = "string" }, -- one of them, whole
   options = { type = "table", default = {} },
   message_options = { type = "table", default = {} },
 }
@@ -150,19 +152,31 @@ function M.account(name, adapter, options, path, code)
   return { name = name, adapter = adapter, options = checked, secrets = secrets_of(adapter, checked) }
 end
 
+-- The options as data: what is said about each, without what only the check needs.
+local function described(options)
+  local list = {}
+  for name, field in pairs(options) do
+    list[name] = {
+      type = field.type, required = field.required, default = field.default, one_of = field.one_of,
+      min = field.min, max = field.max, secret = field.secret, help = field.help,
+    }
+  end
+  return list
+end
+
 -- What `notifyhub platforms` shows of an adapter.
 function M.describe(name)
   local adapter = M.adapter(name)
-  local options = {}
-  for option, field in pairs(adapter.options) do
-    options[option] = {
-      type = field.type, required = field.required, default = field.default, one_of = field.one_of,
-      secret = field.secret, help = field.help,
-    }
+  local function list(values)
+    return #values > 0 and values or require("json").array {}
   end
   return {
     name = name, summary = adapter.summary, docs = adapter.docs, transport = adapter.transport,
-    schemes = adapter.schemes, formats = adapter.formats, limits = adapter.limits, options = options,
+    schemes = list(adapter.schemes), native = list(adapter.native), urls = list(adapter.urls),
+    example = adapter.example, recipients = list(adapter.recipients), formats = list(adapter.formats),
+    attachments = adapter.attachments,
+    limits = adapter.limits, options = described(adapter.options),
+    message_options = described(adapter.message_options),
   }
 end
 
