@@ -501,10 +501,15 @@ return {
       recipients[#recipients + 1] = { type = "email", value = value }
     end
     account.to = nil
-    if #recipients == 0 then
-      if not account.from then
-        return nil, "url: names no recipient"
+    for index, recipient in ipairs(recipients) do
+      if not recipient.value:find("@", 1, true) then
+        return nil, ("url: recipient %d lacks its @: write %s://server/joe@example.com"):format(index, parsed.scheme)
       end
+    end
+    if not account.from then
+      return nil, "url: names no sender: write " .. parsed.scheme .. "://…?from=me@example.com"
+    end
+    if #recipients == 0 then
       recipients[1] = { type = "email", value = account.from } -- a note to oneself
     end
     return account, recipients

@@ -126,8 +126,13 @@ static void bad_line(sender *self, size_t line, const char *problem) {
     self->mistaken = self->ended = true;
 }
 
+/* A line is a document of one line: that it is its first says nothing beside the file's number. */
 static nh_doc *parse_line(const char *text, size_t length, nh_error *error) {
+    static const char first[] = "JSON, line 1, ";
     nh_doc *doc = nh_doc_from_json(text, length, error);
+    if (!doc && strncmp(error->message, first, sizeof first - 1) == 0)
+        memmove(error->message, error->message + sizeof first - 1,
+                strlen(error->message) - (sizeof first - 1) + 1);
     if (!doc || nh_value_kind(nh_doc_root(doc)) == NH_MAP)
         return doc;
     *error = (nh_error){.code = NH_E_INVALID, .message = "a line must be a JSON object"};

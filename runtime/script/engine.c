@@ -73,6 +73,43 @@ static int push_doc(lua_State *L) {
     return 1;
 }
 
+/* The texts of all secrets in a document, added to the list on top of the stack. Depth is bounded by
+ * the document's. */
+static void add_secrets(lua_State *L, const nh_value *value) {
+    size_t length;
+    const char *text = nh_value_bytes(value, &length);
+    if (nh_value_kind(value) == NH_SECRET) {
+        lua_pushlstring(L, text, length);
+        lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    }
+    for (size_t i = 0; i < nh_value_count(value); i++)
+        add_secrets(L, nh_value_at(value, i));
+}
+
+static int push_secrets(lua_State *L) {
+    lua_newtable(L);
+    luaL_checkstack(L, 2, NULL);
+    add_secrets(L, nh_doc_root(lua_touserdata(L, 1)));
+    return 1;
+}
+
+/* prepare(config, secrets): in Lua a secret is a string like any other, so they are told apart. */
+static nh_doc *prepare(nh_vm *vm, const nh_doc *config, nh_error *error) {
+    static const lua_CFunction pushes[] = {push_doc, push_secrets};
+    nh_vm_push_main(vm, "prepare");
+    for (int i = 0; i < 2; i++) {
+        lua_pushcfunction(vm->L, pushes[i]);
+        lua_pushlightuserdata(vm->L, (void *)config);
+        if (nh_vm_call(vm, 1, 1, error) != NH_OK) {
+            lua_pop(vm->L, i + 1);
+            return NULL;
+        }
+    }
+    if (nh_vm_call(vm, 2, 1, error) != NH_OK)
+        return NULL;
+    return nh_vm_pop_doc(vm, "prepare", error);
+}
+
 /* Calls a function of lib/main with a document (may be NULL) and returns what it returns as one. */
 static nh_doc *ask(nh_vm *vm, const char *function, const nh_doc *doc, nh_error *error) {
     nh_vm_push_main(vm, function);
@@ -132,7 +169,7 @@ static nh_err engine_open(const nh_doc *config, nh_engine **out, nh_error *error
     engine->bundle = load_scripts(root, *path ? path : NULL, &fault);
     nh_vm *vm = engine->bundle ? nh_vm_create(engine->bundle, NULL, &fault) : NULL;
     if (vm) {
-        engine->config = ask(vm, "prepare", config, &fault);
+        engine->config = prepare(vm, config, &fault);
         if (!engine->config && fault.code == NH_E_CONFIG)
             locate(*path ? path : NULL, &fault);
     }

@@ -107,6 +107,7 @@ local function words(value)
 end
 
 local function finish(judged, entry, delivery, account, started, warning)
+  judged = result.known(judged)
   local ok = judged.ok and true or false
   local said = words(judged.warning)
   entry.result = {

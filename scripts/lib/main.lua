@@ -1,6 +1,6 @@
 -- main: what the runtime calls. A message's way in Lua: run → render → resolve → deliver to all at once → receipt.
 --
---   prepare(config)             checks a configuration, returns it with defaults (once a hub, in a scratch state)
+--   prepare(config, secrets)    checks a configuration, returns it with defaults (once a hub, in a scratch state)
 --   platforms(config)           describes the adapters
 --   setup(config)               takes what prepare made (once a worker)
 --   run(context)                in the message's coroutine; returns a status and a receipt
@@ -31,6 +31,7 @@ end
 
 function M.setup(given)
   prepared = given
+  platform.hide(given.secrets)
   target.setup(given)
 end
 

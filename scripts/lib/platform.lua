@@ -118,23 +118,35 @@ function M.known()
   return known
 end
 
-local function add_secrets(value, found)
+local hidden = {} -- the configuration's secrets, as a set
+
+-- Takes the secrets of a configuration: what env, file and notifyhub.secret gave.
+function M.hide(secrets)
+  hidden = {}
+  for _, secret in ipairs(secrets or {}) do
+    hidden[secret] = true
+  end
+end
+
+local LEAST = 4 -- bytes of a secret; what is shorter stands in every other word
+
+-- Adds the texts of a value: all of them, or those that the configuration gave as secrets.
+local function add_secrets(value, all, found)
   if type(value) == "table" then
     for _, inner in pairs(value) do
-      add_secrets(inner, found)
+      add_secrets(inner, all, found)
     end
-  elseif type(value) == "string" and #value >= 4 then
+  elseif type(value) == "string" and #value >= LEAST and (all or hidden[value]) then
     found[#found + 1] = value
   end
 end
 
--- The texts of an account that must never be shown, the longest first.
+-- The texts of an account that must never be shown, the longest first: those of options that the adapter calls secret, and
+-- in all others what the configuration took from the environment or a file.
 local function secrets_of(adapter, options)
   local found = {}
-  for name, field in pairs(adapter.options) do
-    if field.secret then
-      add_secrets(options[name], found)
-    end
+  for name, value in pairs(options) do
+    add_secrets(value, (adapter.options[name] or {}).secret, found)
   end
   table.sort(found, function(a, b) return #a > #b end)
   return found
