@@ -59,7 +59,10 @@ local function parse_address(value, field)
   local name, address = value:match("^%s*(.-)%s*<([^<>]*)>%s*$")
   address = address or value:match("^%s*(.-)%s*$")
   if not is_address(address) then
-    return nil, field .. ": not an e-mail address"
+    if address:find("[\128-\255]") and address:find("@", 1, true) then
+      return nil, field .. ": an e-mail address in another alphabet cannot be written to (a domain can be written as xn--…)"
+    end
+    return nil, field .. ": not an e-mail address" .. (address:find("@", 1, true) and "" or ", it has no @")
   end
   name = name and name:gsub('^"(.*)"$', "%1"):gsub("\\(.)", "%1")
   return { address = address, name = name ~= "" and name or nil }
