@@ -17,9 +17,18 @@ install(TARGETS notifyhub_static EXPORT NotifyHubStaticTargets)
 install(TARGETS notifyhub_engine LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/notifyhub)
 install(TARGETS notifyhub_cli)
 install(FILES runtime/notifyhub.h TYPE INCLUDE)
-install(FILES README.md CHANGELOG.md LICENSE TYPE DOC)
-install(DIRECTORY docs/ TYPE DOC FILES_MATCHING PATTERN "*.md")
-install(DIRECTORY scripts/examples TYPE DOC)
+
+# The documents stand as they do here, so that their links lead somewhere; but for the header, which
+# has a place of its own.
+file(RELATIVE_PATH from_doc_to_include ${CMAKE_INSTALL_FULL_DOCDIR} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
+file(READ README.md readme)
+string(REPLACE "](runtime/notifyhub.h)" "](${from_doc_to_include}/notifyhub.h)" readme "${readme}")
+file(WRITE ${PROJECT_BINARY_DIR}/generated/README.md "${readme}")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS README.md)
+install(FILES ${PROJECT_BINARY_DIR}/generated/README.md CHANGELOG.md LICENSE TYPE DOC)
+install(DIRECTORY docs TYPE DOC FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY scripts/examples DESTINATION ${CMAKE_INSTALL_DOCDIR}/scripts)
+install(FILES bindings/lua/notifyhub.d.lua DESTINATION ${CMAKE_INSTALL_DOCDIR}/bindings/lua)
 
 # The command finds the library wherever the prefix is moved to.
 file(RELATIVE_PATH from_bin_to_lib ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})

@@ -6,6 +6,8 @@ return {
   summary = "The terminal",
   transport = "console",
   schemes = { "console" },
+  urls = { "console://[stdout]", "console://stderr" },
+  example = "console://stderr",
   formats = { "text", "markdown", "html" }, -- printed as they are
   limits = { body = 1048576, title = 4096, unit = "bytes" },
   attachments = "none",

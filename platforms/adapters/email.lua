@@ -59,7 +59,10 @@ local function parse_address(value, field)
   local name, address = value:match("^%s*(.-)%s*<([^<>]*)>%s*$")
   address = address or value:match("^%s*(.-)%s*$")
   if not is_address(address) then
-    return nil, field .. ": not an e-mail address"
+    if address:find("[\128-\255]") and address:find("@", 1, true) then
+      return nil, field .. ": an e-mail address in another alphabet cannot be written to (a domain can be written as xn--…)"
+    end
+    return nil, field .. ": not an e-mail address" .. (address:find("@", 1, true) and "" or ", it has no @")
   end
   name = name and name:gsub('^"(.*)"$', "%1"):gsub("\\(.)", "%1")
   return { address = address, name = name ~= "" and name or nil }
@@ -410,6 +413,11 @@ return {
   docs = "https://www.rfc-editor.org/rfc/rfc5321",
   transport = "smtp",
   schemes = { "mailto", "mailtos" },
+  urls = {
+    "mailto://user:password@provider", "mailto://[user:password@]host[:port]/to@example.com/…?from=me@example.com",
+    "mailtos://[user:password@]host[:port]/to@example.com/…",
+  },
+  example = "mailtos://me:password@smtp.example.com/joe@example.com?from=me@example.com",
   formats = { "html", "markdown", "text" },
   limits = { body = 5242880, title = 2000, unit = "bytes" },
   attachments = "path",
@@ -496,10 +504,15 @@ return {
       recipients[#recipients + 1] = { type = "email", value = value }
     end
     account.to = nil
-    if #recipients == 0 then
-      if not account.from then
-        return nil, "url: names no recipient"
+    for index, recipient in ipairs(recipients) do
+      if not recipient.value:find("@", 1, true) then
+        return nil, ("url: recipient %d lacks its @: write %s://server/joe@example.com"):format(index, parsed.scheme)
       end
+    end
+    if not account.from then
+      return nil, "url: names no sender: write " .. parsed.scheme .. "://…?from=me@example.com"
+    end
+    if #recipients == 0 then
       recipients[1] = { type = "email", value = account.from } -- a note to oneself
     end
     return account, recipients

@@ -310,6 +310,8 @@ return {
   transport = "http",
   schemes = { "feishu" },
   native = { "https://open.feishu.cn/open-apis/bot/v2/hook/" },
+  urls = { "feishu://[secret@]token[/@all][/@user]…" },
+  example = "feishu://8f3c2d1e-0000-4b5a-9c7d-1a2b3c4d5e6f/@all",
   formats = { "markdown", "text" },
   limits = { body = 19000, title = 1000, unit = "bytes" },
   attachments = "none",

@@ -22,6 +22,8 @@ return with(feishu, {
   docs = "https://open.larksuite.com/document/client-docs/bot-v3/add-custom-bot",
   schemes = { "lark" },
   native = { HOOK },
+  urls = { "lark://[secret@]token[/@all][/@user]…" },
+  example = "lark://8f3c2d1e-0000-4b5a-9c7d-1a2b3c4d5e6f/@all",
   options = with(feishu.options, {
     base_url = with(feishu.options.base_url, { default = HOOK }),
     locale = with(feishu.options.locale, { default = "en_us" }),

@@ -249,6 +249,8 @@ return {
   transport = "http",
   schemes = { "slack" },
   native = { "https://hooks.slack.com/services/" },
+  urls = { "slack://[name@]A/B/C[/#channel][/@user][/+id]…", "slack://[name@]xoxb-…/#channel[/@user]…" },
+  example = "slack://deploys@T024BE7LD/B01ABCDEF/h8Kx2pQvR7sT/#ops",
   formats = { "markdown", "text" },
   limits = { body = 35000, title = 1000, unit = "characters" },
   attachments = "none",

@@ -363,6 +363,11 @@ return {
   docs = "https://www.standardwebhooks.com",
   transport = "http",
   schemes = { "webhook", "json", "jsons", "form", "forms", "xml", "xmls", "https", "http" },
+  urls = {
+    "https://[user:password@]host[:port]/path?query", "http://…",
+    "json://[user:password@]host[:port]/path, jsons://…", "form://…, forms://…", "xml://…, xmls://…", "webhook://…",
+  },
+  example = "jsons://ci.example.com/hook?+X-Tag=deploy&:environment=production",
   formats = { "text", "markdown", "html" }, -- told in the payload's `format`, so nothing is converted
   limits = { body = 1048576, title = 4096, unit = "bytes" },
   attachments = "content",
@@ -391,6 +396,7 @@ return {
     ca_file = { type = "string", help = "certificates to trust instead of the system's" },
     verify = { type = "boolean", default = true, help = "verify the server's certificate" },
     proxy = { type = "string", secret = true, help = "URL of a proxy" },
+    http2 = { type = "boolean", default = false, help = "HTTP/2 where the server offers it" },
     timeout = { type = "number", help = "seconds for the whole request" },
     connect_timeout = { type = "number", help = "seconds for the connection" },
   },
@@ -496,7 +502,7 @@ return {
       method = account.method, url = address, headers = headers, body = payload.body, multipart = payload.multipart,
       user = user, password = password, bearer = not user and account.bearer or nil,
       client_cert = account.client_cert, client_key = account.client_key, ca_file = account.ca_file,
-      verify = account.verify, proxy = account.proxy,
+      verify = account.verify, proxy = account.proxy, http2 = account.http2,
       timeout = account.timeout, connect_timeout = account.connect_timeout,
     }
   end,

@@ -17,6 +17,8 @@
 #include <strings.h>
 
 #include "platforms/transports/fields.h"
+#include "platforms/transports/http_form.h"
+#include "platforms/transports/http_header.h"
 #include "platforms/transports/multi.h"
 #include "platforms/transports/transports.h"
 
@@ -52,19 +54,6 @@ static const nh_field fields[] = {
 };
 #undef FIELD
 
-typedef struct http_part {
-    nh_span name, filename, content_type, content, path;
-} http_part;
-
-#define FIELD(name)                                                                                \
-    { #name, NH_FIELD_BYTES, offsetof(http_part, name) }
-static const nh_field part_fields[] = {
-    FIELD(name), FIELD(filename), FIELD(content_type), FIELD(content), FIELD(path),
-};
-#undef FIELD
-
-enum too_large { FITS, HEADER_TOO_LARGE, BODY_TOO_LARGE };
-
 typedef struct http_transfer {
     nh_multi_job job;
     nh_transport *transport;
@@ -72,10 +61,9 @@ typedef struct http_transfer {
     http_request request; /* spans borrowed from the request's document */
     struct curl_slist *headers;
     curl_mime *mime;
-    nh_text form;        /* encoded; libcurl reads it in place */
-    nh_text body, lines; /* of the response; `lines` are the last header's, "name: value\n" */
-    size_t header_bytes; /* of all headers, 1xx included */
-    enum too_large too_large;
+    nh_text form; /* encoded; libcurl reads it in place */
+    nh_http_header header;
+    nh_text body; /* of the response */
 } http_transfer;
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -219,87 +207,6 @@ static nh_err set_headers(http_transfer *http, CURL *easy, nh_error *error) {
     return failed;
 }
 
-static void put_encoded(nh_text *out, nh_span span) {
-    static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < span.length; i++) {
-        unsigned char c = (unsigned char)span.bytes[i];
-        if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-            c == '-' || c == '.' || c == '_' || c == '~')
-            nh_text_putc(out, (char)c);
-        else if (c == ' ')
-            nh_text_putc(out, '+');
-        else
-            nh_text_put(out, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
-    }
-}
-
-static nh_err encode_form(http_transfer *http, nh_error *error) {
-    const nh_value *form = http->request.form;
-    for (size_t i = 0; i < nh_value_count(form); i++) {
-        nh_pair pair;
-        nh_err failed = nh_fields_pair(form, i, "form", &pair, error);
-        if (failed)
-            return failed;
-        if (i > 0)
-            nh_text_putc(&http->form, '&');
-        put_encoded(&http->form, pair.name);
-        nh_text_putc(&http->form, '=');
-        put_encoded(&http->form, pair.value);
-    }
-    return nh_text_string(&http->form) ? NH_OK : out_of_memory(error);
-}
-
-static nh_err add_part(http_transfer *http, size_t index, nh_error *error) {
-    char where[48];
-    snprintf(where, sizeof where, "multipart[%zu].", index + 1);
-    http_part fields_of = {.name = {NULL, 0}};
-    nh_err failed = nh_fields_read(nh_value_at(http->request.multipart, index), where, part_fields,
-                                   COUNT(part_fields), &fields_of, error);
-    if (failed)
-        return failed;
-    if (!fields_of.name.bytes)
-        return nh_fields_fail(error, NH_E_INVALID, "%sname: is missing", where);
-    if (!fields_of.content.bytes == !fields_of.path.bytes)
-        return nh_fields_fail(error, NH_E_INVALID, "%scontent: give either content or path", where);
-
-    nh_text *scratch = &http->transport->scratch;
-    curl_mimepart *part = curl_mime_addpart(http->mime);
-    CURLcode code = part ? CURLE_OK : CURLE_OUT_OF_MEMORY;
-    if (code == CURLE_OK && fields_of.path.bytes) {
-        const char *path = nh_text_of(scratch, fields_of.path);
-        if (!path)
-            return out_of_memory(error);
-        char field[64];
-        snprintf(field, sizeof field, "%spath", where);
-        failed = nh_fields_file(field, path, NULL, error);
-        if (failed)
-            return failed;
-        code = curl_mime_filedata(part, path);
-    } else if (code == CURLE_OK) {
-        code = curl_mime_data(part, fields_of.content.bytes, fields_of.content.length);
-    }
-    if (code == CURLE_OK)
-        code = curl_mime_name(part, nh_text_of(scratch, fields_of.name));
-    if (code == CURLE_OK && fields_of.filename.bytes)
-        code = curl_mime_filename(part, nh_text_of(scratch, fields_of.filename));
-    if (code == CURLE_OK && fields_of.content_type.bytes)
-        code = curl_mime_type(part, nh_text_of(scratch, fields_of.content_type));
-    return code == CURLE_OK ? NH_OK : out_of_memory(error);
-}
-
-static nh_err set_multipart(http_transfer *http, CURL *easy, nh_error *error) {
-    http->mime = curl_mime_init(easy);
-    if (!http->mime)
-        return out_of_memory(error);
-    for (size_t i = 0; i < nh_value_count(http->request.multipart); i++) {
-        nh_err failed = add_part(http, i, error);
-        if (failed)
-            return failed;
-    }
-    curl_easy_setopt(easy, CURLOPT_MIMEPOST, http->mime);
-    return NH_OK;
-}
-
 /* Body and method. libcurl derives a method from the kind of body; another one is put over it. */
 static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
     const http_request *request = &http->request;
@@ -309,9 +216,14 @@ static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
 
     if (request->multipart) {
         derived = "POST";
-        failed = set_multipart(http, easy, error);
+        http->mime = curl_mime_init(easy);
+        if (!http->mime)
+            return out_of_memory(error);
+        failed =
+            nh_http_form_parts(request->multipart, http->mime, &http->transport->scratch, error);
+        curl_easy_setopt(easy, CURLOPT_MIMEPOST, http->mime);
     } else if (request->form) {
-        failed = encode_form(http, error);
+        failed = nh_http_form_encode(request->form, &http->form, error);
         body = (nh_span){http->form.bytes, http->form.length};
     } else if (!body.bytes && (nh_span_is(method, "post") || nh_span_is(method, "put") ||
                                nh_span_is(method, "patch"))) {
@@ -338,110 +250,12 @@ static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
     http_transfer *http = user;
-    if (nh_text_put(&http->body, bytes, size * count))
-        return size * count;
-    if (http->body.over)
-        http->too_large = BODY_TOO_LARGE;
-    return 0;
+    return nh_text_put(&http->body, bytes, size * count) ? size * count : 0;
 }
 
-static bool is_space(char c) {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-static nh_span trim(const char *bytes, size_t length) {
-    while (length > 0 && is_space(*bytes))
-        bytes++, length--;
-    while (length > 0 && is_space(bytes[length - 1]))
-        length--;
-    return (nh_span){bytes, length};
-}
-
-/* One line of a header. A status line begins a new header (after a 1xx), which replaces the last.
- */
 static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
     http_transfer *http = user;
-    size_t length = size * count;
-    http->header_bytes += length;
-    if (http->header_bytes > http->transport->limits.header_bytes) {
-        http->too_large = HEADER_TOO_LARGE;
-        return 0;
-    }
-    if (length >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
-        nh_text_clear(&http->lines);
-        return length;
-    }
-    const char *colon = memchr(bytes, ':', length);
-    if (!colon || colon == bytes)
-        return length;
-    size_t name = (size_t)(colon - bytes);
-    for (size_t i = 0; i < name; i++)
-        nh_text_putc(&http->lines,
-                     (char)(bytes[i] >= 'A' && bytes[i] <= 'Z' ? bytes[i] | 0x20 : bytes[i]));
-    nh_span value = trim(colon + 1, length - name - 1);
-    nh_text_putc(&http->lines, ':');
-    nh_text_put(&http->lines, value.bytes, value.length);
-    return nh_text_putc(&http->lines, '\n') ? length : 0;
-}
-
-typedef struct http_line {
-    nh_span name, value;
-} http_line;
-
-/* By name, then by place: equal names come together in the order of arrival. */
-static int compare_lines(const void *a, const void *b) {
-    const http_line *left = a, *right = b;
-    size_t shorter =
-        left->name.length < right->name.length ? left->name.length : right->name.length;
-    int order = memcmp(left->name.bytes, right->name.bytes, shorter);
-    if (order == 0)
-        order = (left->name.length > right->name.length) - (left->name.length < right->name.length);
-    return order ? order
-                 : (left->name.bytes > right->name.bytes) - (left->name.bytes < right->name.bytes);
-}
-
-static bool same_name(const http_line *a, const http_line *b) {
-    return a->name.length == b->name.length &&
-           memcmp(a->name.bytes, b->name.bytes, a->name.length) == 0;
-}
-
-/* Writes the header as a map; the values of a name that came twice are joined with commas. */
-static bool write_headers(http_transfer *http, nh_writer *writer) {
-    const char *at = nh_text_string(&http->lines);
-    if (!at)
-        return false;
-    size_t count = 0, distinct = 0;
-    for (size_t i = 0; i < http->lines.length; i++)
-        count += at[i] == '\n';
-    http_line *lines = calloc(count + 1, sizeof *lines);
-    if (!lines)
-        return false;
-    const char *stop = at + http->lines.length;
-    for (size_t i = 0; i < count; i++) { /* on_header put a colon and a line feed in each */
-        const char *end = memchr(at, '\n', (size_t)(stop - at));
-        const char *colon = memchr(at, ':', (size_t)(end - at));
-        lines[i] = (http_line){{at, (size_t)(colon - at)}, {colon + 1, (size_t)(end - colon - 1)}};
-        at = end + 1;
-    }
-    qsort(lines, count, sizeof *lines, compare_lines);
-    for (size_t i = 0; i < count; i++)
-        distinct += i == 0 || !same_name(&lines[i], &lines[i - 1]);
-
-    nh_text *joined = &http->transport->scratch;
-    nh_writer_map(writer, distinct);
-    for (size_t i = 0; i < count;) {
-        nh_writer_string(writer, lines[i].name.bytes, lines[i].name.length);
-        size_t first = i;
-        nh_text_clear(joined);
-        for (; i < count && same_name(&lines[i], &lines[first]); i++) {
-            if (i > first)
-                nh_text_puts(joined, ", ");
-            nh_text_put(joined, lines[i].value.bytes, lines[i].value.length);
-        }
-        nh_writer_string(writer, joined->length ? joined->bytes : "", joined->length);
-    }
-    free(lines);
-    return !joined->failed;
+    return nh_http_header_line(&http->header, bytes, size * count) ? size * count : 0;
 }
 
 static nh_doc *answer(http_transfer *http, CURL *easy) {
@@ -452,7 +266,7 @@ static nh_doc *answer(http_transfer *http, CURL *easy) {
     nh_writer_cstring(writer, "status");
     nh_writer_int(writer, status);
     nh_writer_cstring(writer, "headers");
-    bool whole = write_headers(http, writer);
+    bool whole = nh_http_header_write(&http->header, &http->transport->scratch, writer);
     nh_writer_cstring(writer, "body");
     nh_writer_string(writer, http->body.length ? http->body.bytes : "", http->body.length);
     nh_doc *response = nh_writer_finish(writer, NULL);
@@ -477,20 +291,19 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
     nh_span host = authority_of(http->request.url);
     nh_err code = nh_multi_error(end);
     const char *text = nh_multi_text(end);
-    if (end->easy && !http->too_large && sent) {
-        if (end->code == CURLE_OUT_OF_MEMORY) /* libcurl's words for one line over 100 kB */
-            http->too_large = HEADER_TOO_LARGE;
+    bool header_over = http->header.too_large, body_over = http->body.over;
+    if (end->easy && !header_over && !body_over && sent) {
+        header_over = end->code == CURLE_OUT_OF_MEMORY; /* libcurl's words for a line over 100 kB */
         if (end->code == CURLE_UNSUPPORTED_PROTOCOL) {
             code = NH_E_NETWORK;
             text = "the answer is not HTTP";
         }
     }
-    if (http->too_large) {
-        bool body = http->too_large == BODY_TOO_LARGE;
+    if (header_over || body_over) {
         const nh_transport_limits *limits = &http->transport->limits;
         return nh_response_error(NH_E_TOO_LARGE, sent, "%.*s: the response's %s is over %zu bytes",
-                                 (int)host.length, host.bytes, body ? "body" : "header",
-                                 body ? limits->response_bytes : limits->header_bytes);
+                                 (int)host.length, host.bytes, body_over ? "body" : "header",
+                                 body_over ? limits->response_bytes : limits->header_bytes);
     }
     if (!end->easy && code != NH_E_TIMEOUT) /* about the request, not about the host */
         return nh_response_error(code, sent, "%s", text);
@@ -560,7 +373,7 @@ static void destroy(http_transfer *http) {
     curl_mime_free(http->mime);
     nh_text_term(&http->form);
     nh_text_term(&http->body);
-    nh_text_term(&http->lines);
+    nh_http_header_term(&http->header);
     free(http);
 }
 
@@ -589,7 +402,7 @@ static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_
     http->transfer = transfer;
     nh_text_init(&http->form, SIZE_MAX);
     nh_text_init(&http->body, transport->limits.response_bytes);
-    nh_text_init(&http->lines, transport->limits.header_bytes);
+    nh_http_header_init(&http->header, transport->limits.header_bytes);
     double timeout = http->request.timeout;
     http->job = (nh_multi_job){
         .prepare = prepare,

@@ -9,11 +9,8 @@
  * ends before the envelope (connection, greeting, TLS, authentication) is an error of the
  * transport; `sent` is false until DATA was asked for.
  *
- * libcurl tells commands through its debug function and lines of replies through its header
- * function, in the order of the wire and never pipelined; so each reply belongs to the last command
- * (on_command, on_reply). It does not compare TLS options when it reuses a connection of the smtp
- * scheme: a mail that wants STARTTLS with a verified certificate could go over a plain connection
- * to the same port. So each combination of them (a realm) has a CURLM of its own.
+ * libcurl tells what it says and hears through its debug and header functions; smtp_talk.c makes
+ * sense of it. Each combination of TLS options has a CURLM of its own (smtp_realm.c).
  *
  * Before libcurl closes a connection it says QUIT and waits for the answer, without the loop: we
  * end the peer's half of the connection as soon as QUIT is out (on_command), so it waits for
@@ -26,12 +23,9 @@
 #include "platforms/transports/fields.h"
 #include "platforms/transports/mail.h"
 #include "platforms/transports/multi.h"
+#include "platforms/transports/smtp_realm.h"
+#include "platforms/transports/smtp_talk.h"
 #include "platforms/transports/transports.h"
-
-enum {
-    REALMS_MAX = 32,
-    REPLY_MAX = 500, /* bytes kept of one reply's text */
-};
 
 typedef enum security { STARTTLS, TLS, PLAIN, SECURITIES } security;
 
@@ -64,21 +58,10 @@ static const struct {
     [AUTH_XOAUTH2] = {"xoauth2", "AUTH=XOAUTH2"},
 };
 
-/* Connections that may be used for one another. */
-typedef struct realm realm;
-struct realm {
-    realm *next;
-    nh_multi *multi;
-    security security;
-    bool verify;
-    char ca_file[]; /* "" when none */
-};
-
 struct nh_transport {
     nh_loop *loop;
     nh_transport_limits limits;
-    realm *realms;
-    size_t realm_count;
+    nh_smtp_realms realms;
     nh_writer *writer;
     nh_text scratch; /* one option's text at a time; libcurl copies it */
 };
@@ -103,14 +86,6 @@ static const nh_field fields[] = {
 };
 #undef FIELD
 
-/* Which command the server answers at the moment. */
-typedef enum phase { GREETING, AUTH, MAIL, RCPT, DATA, BODY } phase;
-
-typedef struct reply {
-    int code;          /* 0: none yet */
-    size_t at, length; /* its text in `said` */
-} reply;
-
 typedef struct smtp_transfer {
     nh_multi_job job;
     nh_transport *transport;
@@ -126,15 +101,7 @@ typedef struct smtp_transfer {
     /* One try. */
     struct curl_slist *headers, *recipients;
     curl_mime *mime;
-    phase phase;
-    bool greeted;         /* the connection is a new one */
-    bool no_login;        /* libcurl goes on without the login that was asked for */
-    bool quitting;        /* QUIT was said: what comes now is not about the mail */
-    nh_text said;         /* texts of replies, one after the other */
-    size_t line_at;       /* where the text of the reply that is coming begins in `said` */
-    reply last, decision; /* decision: of MAIL when it failed, or of the mail's content */
-    reply *replies;       /* one a recipient */
-    size_t replied;
+    nh_smtp_talk talk;
 } smtp_transfer;
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -318,118 +285,42 @@ static nh_err set_content(smtp_transfer *mail, CURL *easy, nh_error *error) {
 
 /* -------------------------------------------------------------- conversation */
 
-/* What libcurl sends. Only commands of fixed words are looked for; the rest (EHLO, the base64 of an
- * authentication) leaves the phase as it is. */
 static int on_command(CURL *easy, curl_infotype type, char *bytes, size_t length, void *user) {
-    static const struct {
-        const char *word;
-        phase phase;
-    } commands[] = {
-        {"AUTH ", AUTH},
-        {"MAIL FROM:", MAIL},
-        {"RCPT TO:", RCPT},
-        {"DATA\r\n", DATA},
-    };
     (void)easy;
     smtp_transfer *mail = user;
-    if (type != CURLINFO_HEADER_OUT)
-        return 0;
-    for (size_t i = 0; i < COUNT(commands); i++) {
-        size_t word = strlen(commands[i].word);
-        if (length < word || memcmp(bytes, commands[i].word, word) != 0)
-            continue;
-        if (commands[i].phase == MAIL && mail->greeted && mail->phase == GREETING)
-            mail->no_login = mail->auth != AUTH_NONE;
-        mail->phase = commands[i].phase;
-    }
-    if (length >= 6 && memcmp(bytes, "QUIT\r\n", 6) == 0) {
-        mail->quitting = true;
+    if (type == CURLINFO_HEADER_OUT && nh_smtp_talk_command(&mail->talk, bytes, length))
         nh_multi_hang_up(&mail->job);
-    }
     return 0;
 }
 
-static bool refuses(reply what) {
-    return what.code >= 400;
-}
-
-/* A whole reply has come. */
-static void on_reply(smtp_transfer *mail, reply what) {
-    switch (mail->phase) {
-    case GREETING:
-        mail->greeted = true;
-        break;
-    case AUTH:
-        break;
-    case MAIL:
-        if (refuses(what))
-            mail->decision = what;
-        break;
-    case RCPT:
-        if (mail->replied < mail->recipient_count)
-            mail->replies[mail->replied++] = what;
-        break;
-    case DATA:
-        if (what.code == 354)
-            mail->phase = BODY;
-        else
-            mail->decision = what;
-        break;
-    case BODY:
-        mail->decision = what;
-        break;
-    }
-    mail->last = what;
-}
-
-/* A line of a reply: "250-text" or, the last, "250 text". */
 static size_t on_line(char *bytes, size_t size, size_t count, void *user) {
     smtp_transfer *mail = user;
-    size_t length = size * count, all = length;
-    while (length > 0 && (bytes[length - 1] == '\n' || bytes[length - 1] == '\r'))
-        length--;
-    if (length < 3 || mail->quitting)
-        return all;
-    if (mail->no_login)
-        return 0; /* ends the transfer before anybody is named */
-    nh_text *said = &mail->said;
-    if (said->length > mail->line_at)
-        nh_text_putc(said, ' ');
-    for (size_t i = 4; i < length && said->length - mail->line_at < REPLY_MAX; i++)
-        nh_text_putc(said, (unsigned char)bytes[i] < 0x20 || bytes[i] == 0x7F ? '?' : bytes[i]);
-    if (said->failed)
-        return 0;
-    if (length > 3 && bytes[3] == '-')
-        return all;
-    int code = 0;
-    for (size_t i = 0; i < 3; i++)
-        code = bytes[i] >= '0' && bytes[i] <= '9' ? code * 10 + bytes[i] - '0' : 0;
-    on_reply(mail, (reply){code, mail->line_at, said->length - mail->line_at});
-    mail->line_at = said->length;
-    return all;
+    return nh_smtp_talk_line(&mail->talk, bytes, size * count) ? size * count : 0;
 }
 
 /* ----------------------------------------------------------------- response */
 
-static void write_reply(smtp_transfer *mail, nh_writer *writer, const char *code, reply what) {
+static void write_reply(smtp_transfer *mail, nh_writer *writer, const char *code,
+                        nh_smtp_reply what) {
+    nh_span text = nh_smtp_talk_text(&mail->talk, what);
     nh_writer_cstring(writer, code);
     nh_writer_int(writer, what.code);
     nh_writer_cstring(writer, "text");
-    nh_writer_string(writer, what.length ? mail->said.bytes + what.at : "", what.length);
+    nh_writer_string(writer, text.bytes, text.length);
 }
 
-static nh_doc *answer(smtp_transfer *mail, reply decision) {
+static nh_doc *answer(smtp_transfer *mail, nh_smtp_reply decision) {
     nh_writer *writer = mail->transport->writer;
     nh_writer_map(writer, 3);
     write_reply(mail, writer, "status", decision);
     nh_writer_cstring(writer, "replies");
     nh_writer_array(writer, mail->recipient_count);
     for (size_t i = 0; i < mail->recipient_count; i++) {
-        reply own = i < mail->replied ? mail->replies[i] : decision;
+        nh_smtp_reply own = i < mail->talk.replied ? mail->talk.replies[i] : decision;
         nh_writer_map(writer, 3);
         nh_writer_cstring(writer, "address");
         nh_writer_value(writer, nh_value_at(mail->request.recipients, i));
-        write_reply(mail, writer, "code", refuses(own) ? own : decision);
+        write_reply(mail, writer, "code", nh_smtp_refuses(own) ? own : decision);
     }
     nh_doc *response = nh_writer_finish(writer, NULL);
     return response ? response : nh_response_error(NH_E_INTERNAL, true, "out of memory");
@@ -437,47 +328,49 @@ static nh_doc *answer(smtp_transfer *mail, reply decision) {
 
 /* What the server refused before the envelope. */
 static nh_err refusal_code(const smtp_transfer *mail) {
-    if (mail->last.code < 500)
+    if (mail->talk.last.code < 500)
         return NH_E_UNAVAILABLE;
-    return mail->phase == AUTH ? NH_E_AUTH : NH_E_REJECTED;
+    return mail->talk.phase == NH_SMTP_AUTH ? NH_E_AUTH : NH_E_REJECTED;
 }
 
 /* An old connection that the server had closed, or closes now, before anything of the mail went. */
 static bool was_stale(const smtp_transfer *mail, const nh_multi_end *end) {
     long connects = 1;
-    if (!end->easy || mail->fresh || mail->phase > MAIL)
+    if (!end->easy || mail->fresh || mail->talk.phase > NH_SMTP_MAIL)
         return false;
     curl_easy_getinfo(end->easy, CURLINFO_NUM_CONNECTS, &connects);
-    return connects == 0 && (mail->last.code == 0 || mail->last.code == 421) &&
+    return connects == 0 && (mail->talk.last.code == 0 || mail->talk.last.code == 421) &&
            end->code != CURLE_OPERATION_TIMEDOUT;
 }
 
 static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
     smtp_transfer *mail = of_job(job);
     const smtp_request *request = &mail->request;
-    bool sent = mail->phase >= DATA;
+    bool sent = mail->talk.phase >= NH_SMTP_DATA;
 
     mail->again = end->code != CURLE_OK && was_stale(mail, end);
     if (mail->again)
         return NULL;
-    if (end->easy && mail->decision.code)
-        return answer(mail, mail->decision);
-    if (end->easy && mail->replied == mail->recipient_count && refuses(mail->last) && !sent)
-        return answer(mail, mail->last);
+    if (end->easy && mail->talk.decision.code)
+        return answer(mail, mail->talk.decision);
+    if (end->easy && mail->talk.replied == mail->recipient_count &&
+        nh_smtp_refuses(mail->talk.last) && !sent)
+        return answer(mail, mail->talk.last);
 
     nh_err code = nh_multi_error(end);
+    nh_span said = nh_smtp_talk_text(&mail->talk, mail->talk.last);
     int host = (int)request->host.length;
-    if (end->easy && mail->no_login)
+    if (end->easy && mail->talk.no_login)
         return nh_response_error(NH_E_AUTH, false,
                                  "%.*s:%d: the server offers no authentication; leave user and "
                                  "password out to send without",
                                  host, request->host.bytes, request->port);
     if (!end->easy && code != NH_E_TIMEOUT) /* about the request, not about the host */
         return nh_response_error(code, sent, "%s", end->error.message);
-    if (end->easy && refuses(mail->last) && mail->phase < MAIL)
+    if (end->easy && nh_smtp_refuses(mail->talk.last) && mail->talk.phase < NH_SMTP_MAIL)
         return nh_response_error(refusal_code(mail), false, "%.*s:%d: %d %.*s", host,
-                                 request->host.bytes, request->port, mail->last.code,
-                                 (int)mail->last.length, mail->said.bytes + mail->last.at);
+                                 request->host.bytes, request->port, mail->talk.last.code,
+                                 (int)said.length, said.bytes);
     const char *text = nh_multi_text(end);
     if (end->easy && end->code == CURLE_LOGIN_DENIED)
         text = "the server does not offer this way to authenticate";
@@ -541,8 +434,7 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     smtp_transfer *mail = of_job(job);
     double connect = mail->request.connect_timeout > 0 ? mail->request.connect_timeout
                                                        : mail->transport->limits.connect_timeout;
-    mail->replies = calloc(mail->recipient_count, sizeof *mail->replies);
-    if (!mail->replies)
+    if (!nh_smtp_talk_begin(&mail->talk, mail->recipient_count, mail->auth != AUTH_NONE))
         return out_of_memory(error);
 
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
@@ -569,20 +461,14 @@ static void clear_try(smtp_transfer *mail) {
     curl_slist_free_all(mail->headers);
     curl_slist_free_all(mail->recipients);
     curl_mime_free(mail->mime);
-    free(mail->replies);
-    nh_text_clear(&mail->said);
+    nh_smtp_talk_clear(&mail->talk);
     mail->headers = mail->recipients = NULL;
     mail->mime = NULL;
-    mail->replies = NULL;
-    mail->replied = mail->line_at = 0;
-    mail->phase = GREETING;
-    mail->greeted = mail->no_login = mail->quitting = false;
-    mail->last = mail->decision = (reply){0, 0, 0};
 }
 
 static void destroy(smtp_transfer *mail) {
     clear_try(mail);
-    nh_text_term(&mail->said);
+    nh_smtp_talk_term(&mail->talk);
     free(mail);
 }
 
@@ -591,7 +477,10 @@ static double seconds_left(const smtp_transfer *mail) {
     return mail->due > now ? (double)(mail->due - now) / 1e9 : 0;
 }
 
-static realm *realm_of(nh_transport *transport, const smtp_transfer *mail, nh_error *error);
+static nh_multi *multi_of(smtp_transfer *mail, nh_error *error) {
+    const nh_smtp_trust trust = {mail->security, mail->request.verify, mail->request.ca_file};
+    return nh_smtp_realms_of(&mail->transport->realms, trust, error);
+}
 
 static void finish(nh_multi_job *job, nh_doc *response) {
     smtp_transfer *mail = of_job(job);
@@ -602,9 +491,9 @@ static void finish(nh_multi_job *job, nh_doc *response) {
         mail->again = false;
         mail->fresh = true;
         mail->job.timeout = seconds_left(mail);
-        realm *home = realm_of(mail->transport, mail, &error);
-        if (home) {
-            nh_multi_submit(home->multi, &mail->job);
+        nh_multi *multi = multi_of(mail, &error);
+        if (multi) {
+            nh_multi_submit(multi, &mail->job);
             return;
         }
         response = nh_response_error(error.code, false, "%s", error.message);
@@ -612,70 +501,6 @@ static void finish(nh_multi_job *job, nh_doc *response) {
     destroy(mail);
     transfer->state = NULL;
     transfer->done(transfer, response);
-}
-
-/* -------------------------------------------------------------------- realms */
-
-static bool realm_fits(const realm *home, const smtp_transfer *mail) {
-    nh_span file = mail->request.ca_file;
-    return home->security == mail->security && home->verify == mail->request.verify &&
-           strlen(home->ca_file) == file.length &&
-           (file.length == 0 || memcmp(home->ca_file, file.bytes, file.length) == 0);
-}
-
-static void realm_destroy(realm *home) {
-    nh_multi_close(home->multi);
-    free(home);
-}
-
-/* Closes the realm that was used least recently of those that are idle. */
-static bool evict(nh_transport *transport) {
-    realm **victim = NULL;
-    for (realm **at = &transport->realms; *at; at = &(*at)->next)
-        if (nh_multi_idle((*at)->multi))
-            victim = at;
-    if (!victim)
-        return false;
-    realm *gone = *victim;
-    *victim = gone->next;
-    transport->realm_count--;
-    realm_destroy(gone);
-    return true;
-}
-
-/* The realm of a mail, made when it is new, at the front of the list. NULL with the error written.
- */
-static realm *realm_of(nh_transport *transport, const smtp_transfer *mail, nh_error *error) {
-    realm **at = &transport->realms;
-    while (*at && !realm_fits(*at, mail))
-        at = &(*at)->next;
-    realm *home = *at;
-    if (home) {
-        *at = home->next;
-        home->next = transport->realms;
-        return transport->realms = home;
-    }
-    if (transport->realm_count >= REALMS_MAX && !evict(transport)) {
-        nh_fields_fail(error, NH_E_UNAVAILABLE, "too many different TLS options in use");
-        return NULL;
-    }
-    nh_span file = mail->request.ca_file;
-    home = calloc(1, sizeof *home + file.length + 1);
-    if (!home) {
-        out_of_memory(error);
-        return NULL;
-    }
-    home->security = mail->security;
-    home->verify = mail->request.verify;
-    if (file.length > 0)
-        memcpy(home->ca_file, file.bytes, file.length);
-    if (nh_multi_open(transport->loop, &transport->limits, &home->multi, error) != NH_OK) {
-        free(home);
-        return NULL;
-    }
-    home->next = transport->realms;
-    transport->realm_count++;
-    return transport->realms = home;
 }
 
 /* ----------------------------------------------------------------- transport */
@@ -690,10 +515,10 @@ static void smtp_start(nh_transport *transport, nh_transfer *transfer, const nh_
     }
     mail->transport = transport;
     mail->transfer = transfer;
-    nh_text_init(&mail->said, transport->limits.header_bytes);
+    nh_smtp_talk_init(&mail->talk, transport->limits.header_bytes);
     bool valid = read_request(request, mail, &error) == NH_OK;
-    realm *home = valid ? realm_of(transport, mail, &error) : NULL;
-    if (!home) {
+    nh_multi *multi = valid ? multi_of(mail, &error) : NULL;
+    if (!multi) {
         destroy(mail);
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
         return;
@@ -707,7 +532,7 @@ static void smtp_start(nh_transport *transport, nh_transfer *transfer, const nh_
     };
     mail->due = nh_loop_now(transport->loop) + (uint64_t)(mail->job.timeout * 1e9);
     transfer->state = mail;
-    nh_multi_submit(home->multi, &mail->job);
+    nh_multi_submit(multi, &mail->job);
 }
 
 static void smtp_cancel(nh_transport *transport, nh_transfer *transfer) {
@@ -723,11 +548,7 @@ static void smtp_cancel(nh_transport *transport, nh_transfer *transfer) {
 static void smtp_close(nh_transport *transport) {
     if (!transport)
         return;
-    while (transport->realms) {
-        realm *home = transport->realms;
-        transport->realms = home->next;
-        realm_destroy(home);
-    }
+    nh_smtp_realms_close(&transport->realms);
     nh_writer_destroy(transport->writer);
     nh_text_term(&transport->scratch);
     free(transport);
@@ -743,6 +564,7 @@ static nh_err smtp_open(nh_loop *loop, const nh_transport_limits *limits, nh_tra
         return out_of_memory(error);
     transport->loop = loop;
     transport->limits = *limits;
+    transport->realms = (nh_smtp_realms){.loop = loop, .limits = *limits};
     nh_text_init(&transport->scratch, SIZE_MAX);
     transport->writer = nh_writer_create();
     if (!transport->writer) {

@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/cli/term.h"
+#include "runtime/cli/when.h"
 
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -38,6 +40,27 @@ static bool check_attachments(const char *command, const cli_list *paths) {
             failed = S_ISDIR(about.st_mode) ? EISDIR : EINVAL;
         if (failed) {
             cli_complain(command, "--attach %s: %s", path, strerror(failed));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A field whose value is a moment. */
+typedef struct moment {
+    const char *option, *field;
+    const char *text; /* NULL: not given */
+    double seconds;
+} moment;
+
+static bool read_moments(const char *command, moment *moments, size_t count) {
+    struct timespec clock;
+    clock_gettime(CLOCK_REALTIME, &clock);
+    double now = (double)clock.tv_sec + (double)clock.tv_nsec / 1e9;
+    for (size_t i = 0; i < count; i++) {
+        if (moments[i].text && !cli_when(moments[i].text, now, &moments[i].seconds)) {
+            cli_complain(command, "--%s takes %s, not \"%s\"", moments[i].option, CLI_WHEN_FORMS,
+                         moments[i].text);
             return false;
         }
     }
@@ -93,10 +116,14 @@ nh_doc *cli_compose(const char *command, const cli_message *message) {
                  {"priority", message->priority},
                  {"id", message->id}};
     const size_t text_count = sizeof texts / sizeof *texts;
+    moment moments[] = {{"deliver-at", "deliver_at", message->deliver_at, 0},
+                        {"expires-at", "expires_at", message->expires_at, 0}};
+    const size_t moment_count = sizeof moments / sizeof *moments;
     nh_error error;
 
     if (!check_pairs(command, "var", &message->variables) ||
         !check_pairs(command, "metadata", &message->metadata) ||
+        !read_moments(command, moments, moment_count) ||
         !check_attachments(command, &message->attachments))
         return NULL;
 
@@ -105,6 +132,8 @@ nh_doc *cli_compose(const char *command, const cli_message *message) {
                     (message->timeout >= 0);
     for (size_t i = 0; i < text_count; i++)
         fields += texts[i].value != NULL;
+    for (size_t i = 0; i < moment_count; i++)
+        fields += moments[i].text != NULL;
 
     nh_writer *writer = nh_writer_create();
     if (!writer) {
@@ -117,6 +146,12 @@ nh_doc *cli_compose(const char *command, const cli_message *message) {
             continue;
         nh_writer_cstring(writer, texts[i].name);
         nh_writer_cstring(writer, texts[i].value);
+    }
+    for (size_t i = 0; i < moment_count; i++) {
+        if (!moments[i].text)
+            continue;
+        nh_writer_cstring(writer, moments[i].field);
+        nh_writer_real(writer, moments[i].seconds);
     }
     if (message->targets.count) {
         nh_writer_cstring(writer, "targets");

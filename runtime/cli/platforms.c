@@ -1,7 +1,9 @@
 /* platforms.c — `notifyhub platforms`: what a hub with this configuration can send to.
  *
  * Everything printed comes from the hub's own document (nh_hub_platforms), so a user's adapter
- * shows up like a built-in one. Opens a hub for as long as that takes; sends nothing.
+ * shows up like a built-in one. A table of Lua has no order: here options stand sorted, those that
+ * are required first, and the keys of JSON by name, so that two runs print the same. Opens a hub
+ * for as long as that takes; sends nothing.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@ typedef struct platforms_settings {
     bool json;
 } platforms_settings;
 
-#define NAMES_MAX 256 /* platforms that are sorted and searched */
+#define NAMES_MAX 256 /* platforms, and options of one, that are sorted */
 
 static bool is_text(const nh_value *value, const char *text) {
     size_t length;
@@ -30,8 +32,53 @@ static void print_text(const nh_value *value) {
         cli_print_foreign(stdout, bytes, length, false, 0);
 }
 
-/* A scalar as people write it; a list with commas; a map as name = value. */
+/* ----------------------------------------------------------------- order */
+
+static int compare(const nh_value *left, const nh_value *right) {
+    size_t a_length = 0, b_length = 0;
+    const char *a = nh_value_bytes(left, &a_length);
+    const char *b = nh_value_bytes(right, &b_length);
+    int order = memcmp(a ? a : "", b ? b : "", a_length < b_length ? a_length : b_length);
+    return order ? order : (a_length > b_length) - (a_length < b_length);
+}
+
+static int by_name(const void *left, const void *right) {
+    const nh_value *const *a = left, *const *b = right;
+    return compare(nh_value_get(*a, "name"), nh_value_get(*b, "name"));
+}
+
+/* An entry of a map. */
+typedef struct pair {
+    const nh_value *key, *value;
+} pair;
+
+static int by_key(const void *left, const void *right) {
+    const pair *a = left, *b = right;
+    return compare(a->key, b->key);
+}
+
+static int required_first(const void *left, const void *right) {
+    const pair *a = left, *b = right;
+    bool a_required = nh_value_bool(nh_value_get(a->value, "required"));
+    bool b_required = nh_value_bool(nh_value_get(b->value, "required"));
+    return a_required != b_required ? b_required - a_required : by_key(left, right);
+}
+
+/* The entries of a map in order: at most NAMES_MAX of them. */
+static size_t entries(const nh_value *map, pair *into, int (*order)(const void *, const void *)) {
+    size_t count = nh_value_count(map) < NAMES_MAX ? nh_value_count(map) : NAMES_MAX;
+    for (size_t i = 0; i < count; i++)
+        into[i] = (pair){nh_value_key(map, i), nh_value_at(map, i)};
+    qsort(into, count, sizeof *into, order);
+    return count;
+}
+
+/* -------------------------------------------------------------- printing */
+
+/* A scalar as people write it; a list with commas; a map as name and value, by name. */
 static void print_value(const nh_value *value) {
+    pair each[NAMES_MAX];
+    size_t count;
     switch (nh_value_kind(value)) {
     case NH_NIL:
         fputs("none", stdout);
@@ -53,27 +100,21 @@ static void print_value(const nh_value *value) {
         print_text(value);
         break;
     case NH_ARRAY:
-    case NH_MAP:
         for (size_t i = 0; i < nh_value_count(value); i++) {
             fputs(i ? ", " : "", stdout);
-            if (nh_value_key(value, i)) {
-                print_text(nh_value_key(value, i));
-                putchar(' ');
-            }
             print_value(nh_value_at(value, i));
         }
         break;
+    case NH_MAP:
+        count = entries(value, each, by_key);
+        for (size_t i = 0; i < count; i++) {
+            fputs(i ? ", " : "", stdout);
+            print_text(each[i].key);
+            putchar(' ');
+            print_value(each[i].value);
+        }
+        break;
     }
-}
-
-static int by_name(const void *left, const void *right) {
-    const nh_value *const *a = left, *const *b = right;
-    size_t a_length = 0, b_length = 0;
-    const char *a_name = nh_value_bytes(nh_value_get(*a, "name"), &a_length);
-    const char *b_name = nh_value_bytes(nh_value_get(*b, "name"), &b_length);
-    int order = memcmp(a_name ? a_name : "", b_name ? b_name : "",
-                       a_length < b_length ? a_length : b_length);
-    return order ? order : (a_length > b_length) - (a_length < b_length);
 }
 
 static size_t sorted(const nh_doc *platforms, const nh_value **into) {
@@ -131,15 +172,43 @@ static void print_option(const nh_value *name, const nh_value *option, const cli
 }
 
 static void print_options(const char *heading, const nh_value *options, const cli_paint *paint) {
-    if (nh_value_count(options) == 0)
+    pair each[NAMES_MAX];
+    size_t count = entries(options, each, required_first);
+    if (count == 0)
         return;
     printf("\n%s\n", heading);
-    for (size_t i = 0; i < nh_value_count(options); i++)
-        print_option(nh_value_key(options, i), nh_value_at(options, i), paint);
+    for (size_t i = 0; i < count; i++)
+        print_option(each[i].key, each[i].value, paint);
+}
+
+/* How its target URLs are written, the prefixes that it knows of the web, and an example. */
+static void print_urls(const nh_value *platform, const cli_paint *paint) {
+    static const struct { const char *field, *after; } lists[] = {{"urls", ""}, {"native", "…"}};
+    const nh_value *example = nh_value_get(platform, "example");
+    size_t shapes = 0;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        shapes += nh_value_count(nh_value_get(platform, lists[i].field));
+    if (shapes == 0)
+        return;
+    puts("\nTarget URLs:");
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        const nh_value *list = nh_value_get(platform, lists[i].field);
+        for (size_t u = 0; u < nh_value_count(list); u++) {
+            printf("  %s", paint->bold);
+            print_text(nh_value_at(list, u));
+            printf("%s%s\n", lists[i].after, paint->off);
+        }
+    }
+    if (nh_value_kind(example) != NH_NIL) {
+        fputs("  for example ", stdout);
+        print_text(example);
+        putchar('\n');
+    }
 }
 
 static void print_platform(const nh_value *platform) {
-    static const char *const shown[] = {"transport", "schemes", "formats", "limits", "docs"};
+    static const char *const shown[] = {"transport",   "schemes", "recipients", "formats",
+                                        "attachments", "limits",  "docs"};
     const cli_paint *paint = cli_paint_for(stdout);
     printf("%s", paint->bold);
     print_text(nh_value_get(platform, "name"));
@@ -148,15 +217,23 @@ static void print_platform(const nh_value *platform) {
     putchar('\n');
     for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
         const nh_value *value = nh_value_get(platform, shown[i]);
-        if (nh_value_kind(value) == NH_NIL)
+        nh_kind kind = nh_value_kind(value);
+        if (kind == NH_NIL || ((kind == NH_ARRAY || kind == NH_MAP) && nh_value_count(value) == 0))
             continue;
-        printf("  %s%-10s%s ", paint->cyan, shown[i], paint->off);
+        printf("  %s%-12s%s ", paint->cyan, shown[i], paint->off);
         print_value(value);
         putchar('\n');
     }
+    print_urls(platform, paint);
     print_options("Options of an account in the configuration:", nh_value_get(platform, "options"),
                   paint);
-    print_options("Options of a message:", nh_value_get(platform, "message_options"), paint);
+    char heading[96];
+    size_t length = 0;
+    const char *name = nh_value_bytes(nh_value_get(platform, "name"), &length);
+    snprintf(heading, sizeof heading,
+             "Options of a message, in platform.%.*s:", length < 48 ? (int)length : 48,
+             name ? name : "");
+    print_options(heading, nh_value_get(platform, "message_options"), paint);
 }
 
 /* The platform of a name, or NULL after a complaint that names the nearest. */
@@ -188,18 +265,45 @@ static const nh_value *find(const char *command, const nh_doc *platforms, const 
     return NULL;
 }
 
+/* Copies a value with the keys of each map in order. */
+static void write_sorted(nh_writer *writer, const nh_value *value) {
+    nh_kind kind = nh_value_kind(value);
+    size_t count = nh_value_count(value);
+    if (kind == NH_ARRAY) {
+        nh_writer_array(writer, count);
+        for (size_t i = 0; i < count; i++)
+            write_sorted(writer, nh_value_at(value, i));
+    } else if (kind == NH_MAP && count <= NAMES_MAX) {
+        pair each[NAMES_MAX];
+        nh_writer_map(writer, entries(value, each, by_key));
+        for (size_t i = 0; i < count; i++) {
+            nh_writer_value(writer, each[i].key);
+            write_sorted(writer, each[i].value);
+        }
+    } else {
+        nh_writer_value(writer, value);
+    }
+}
+
+/* One platform, or all of them in a list by name. */
 static int print_json(const nh_doc *platforms, const nh_value *one) {
-    nh_writer *writer = one ? nh_writer_create() : NULL;
-    if (writer)
-        nh_writer_value(writer, one);
+    const nh_value *each[NAMES_MAX] = {one};
+    nh_writer *writer = nh_writer_create();
+    if (writer && one) {
+        write_sorted(writer, one);
+    } else if (writer) {
+        size_t count = sorted(platforms, each);
+        nh_writer_array(writer, count);
+        for (size_t i = 0; i < count; i++)
+            write_sorted(writer, each[i]);
+    }
     nh_doc *picked = writer ? nh_writer_finish(writer, NULL) : NULL;
-    char *text = nh_doc_to_json(one ? picked : platforms);
+    char *text = picked ? nh_doc_to_json(picked) : NULL;
     if (text)
         puts(text);
     nh_free(text);
     nh_doc_unref(picked);
-    if (writer)
-        nh_writer_destroy(writer);
+    nh_writer_destroy(writer);
     return text ? CLI_OK : CLI_FAILED;
 }
 
@@ -249,7 +353,8 @@ const cli_command cli_platforms = {
     .operands_max = 1,
     .options = options,
     .about = "Lists the platforms that messages can be sent to, those of the configuration's "
-             "script_path included, or tells one platform's options.",
+             "script_path included, or tells of one platform how its target URLs are written, "
+             "whom it can reach, its limits and its options.",
     .exits =
         (const cli_exit[]){{CLI_OK, "printed"},
                            {CLI_FAILED, "the platforms could not be read"},

@@ -20,6 +20,7 @@
 #include "runtime/cli/lines.h"
 #include "runtime/cli/outcome.h"
 #include "runtime/cli/term.h"
+#include "runtime/cli/when.h"
 
 #define WINDOW_MAX       8192       /* messages under way, if the hub's queue holds as many */
 #define FEED_A_TURN      256        /* messages between two looks at what has settled */
@@ -125,8 +126,13 @@ static void bad_line(sender *self, size_t line, const char *problem) {
     self->mistaken = self->ended = true;
 }
 
+/* A line is a document of one line: that it is its first says nothing beside the file's number. */
 static nh_doc *parse_line(const char *text, size_t length, nh_error *error) {
+    static const char first[] = "JSON, line 1, ";
     nh_doc *doc = nh_doc_from_json(text, length, error);
+    if (!doc && strncmp(error->message, first, sizeof first - 1) == 0)
+        memmove(error->message, error->message + sizeof first - 1,
+                strlen(error->message) - (sizeof first - 1) + 1);
     if (!doc || nh_value_kind(nh_doc_root(doc)) == NH_MAP)
         return doc;
     *error = (nh_error){.code = NH_E_INVALID, .message = "a line must be a JSON object"};
@@ -472,6 +478,12 @@ static const cli_option options[] = {
     {"attach", 'a', CLI_LIST, FIELD(message.attachments), "FILE",
      "a file that goes with it; may be repeated", 0, 0},
     {"id", 0, CLI_TEXT, FIELD(message.id), "ID", "its id, made when not given", 0, 0},
+    {"deliver-at", 0, CLI_TEXT, FIELD(message.deliver_at), "WHEN",
+     "not before this moment: " CLI_WHEN_FORMS ". The command waits for it; ended earlier, it sends "
+     "nothing",
+     0, 0},
+    {"expires-at", 0, CLI_TEXT, FIELD(message.expires_at), "WHEN",
+     "not after this moment: what is undelivered then has expired", 0, 0},
     {"timeout", 0, CLI_REAL, FIELD(message.timeout), "SECONDS",
      "give up on a message after this long", 0.001, 1e9},
     {"batch", 0, CLI_TEXT, FIELD(batch), "FILE",

@@ -78,20 +78,27 @@ static json_t *base64(const char *bytes, size_t length) {
     return json;
 }
 
-/* jansson wants UTF-8 with a NUL behind it, which a document need not have. */
-static char *key_text(const char *key, size_t length) {
-    if (key && !nh_utf8_valid(key, length)) {
-        json_t *encoded = base64(key, length);
-        char *name = encoded ? strdup(json_string_value(encoded)) : NULL;
-        json_decref(encoded);
-        return name;
-    }
-    char *text = malloc(length + 1);
-    if (!text)
-        return NULL;
-    memcpy(text, key ? key : "", length);
-    text[length] = '\0';
-    return text;
+static json_t *to_json(const nh_value *value);
+
+#define WRITTEN (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
+
+/* The name of a map's entry, owned by the caller. A key that is not text is named by its own JSON:
+ * 5 by "5", true by "true". Of two keys that come out the same, "5" and 5, the later one stands. */
+static char *key_text(const nh_value *key) {
+    json_t *json = to_json(key);
+    char *name = json_is_string(json) ? strdup(json_string_value(json)) : NULL;
+    if (json && !json_is_string(json))
+        name = json_dumps(json, WRITTEN);
+    json_decref(json);
+    return name;
+}
+
+/* jansson's integers end at INT64_MAX: beyond it stands the nearest real, as most readers of JSON
+ * would make of it anyway. */
+static json_t *number(const nh_value *value) {
+    int64_t integer = nh_value_int(value, -1);
+    return integer == -1 && nh_value_real(value, 0) > 0 ? json_real(nh_value_real(value, 0))
+                                                        : json_integer(integer);
 }
 
 /* New reference; NULL when out of memory. A string that is not UTF-8 becomes base64: nothing is
@@ -103,7 +110,7 @@ static json_t *to_json(const nh_value *value) {
     case NH_BOOL:
         return json_boolean(nh_value_bool(value));
     case NH_INT:
-        return json_integer(nh_value_int(value, 0));
+        return number(value);
     case NH_REAL:
         return isfinite(nh_value_real(value, 0)) ? json_real(nh_value_real(value, 0)) : json_null();
     case NH_STRING:
@@ -122,8 +129,7 @@ static json_t *to_json(const nh_value *value) {
     case NH_MAP: {
         json_t *map = json_object();
         for (size_t i = 0; map && i < nh_value_count(value); i++) {
-            const char *key = nh_value_bytes(nh_value_key(value, i), &length);
-            char *name = key_text(key, length);
+            char *name = key_text(nh_value_key(value, i));
             int failed = !name || json_object_set_new(map, name, to_json(nh_value_at(value, i)));
             free(name);
             if (failed)
@@ -140,7 +146,7 @@ char *nh_doc_to_json(const nh_doc *doc) {
     json_t *json = to_json(nh_doc_root(doc));
     if (!json)
         return NULL;
-    char *text = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    char *text = json_dumps(json, WRITTEN);
     json_decref(json);
     return text;
 }

@@ -24,14 +24,18 @@ typedef struct reading {
     nh_writer *writer;
 } reading;
 
-/* env(name [, otherwise]) */
+/* env(name [, otherwise]). A variable that is set to nothing is a mistake of whoever set it, and one
+ * that would be told much later as a password that the server refuses. */
 static int env(lua_State *L) {
     const char *name = luaL_checkstring(L, 1);
     const char *value = getenv(name);
-    if (!value)
+    bool empty = value && !*value;
+    if (!value || empty)
         value = luaL_optstring(L, 2, NULL);
     if (!value)
-        return luaL_error(L, "the environment variable %s is not set", name);
+        return luaL_error(L, "the environment variable %s is %s; set it, or give env a default: "
+                             "env(\"%s\", \"\")",
+                          name, empty ? "empty" : "not set", name);
     nh_push_secret(L, value, strlen(value));
     return 1;
 }
@@ -51,8 +55,11 @@ static int file(lua_State *L) {
         return luaL_error(L, "%s", error.message);
     while (length > 0 && (content[length - 1] == '\n' || content[length - 1] == '\r'))
         length--;
-    nh_push_secret(L, content, length);
+    if (length > 0)
+        nh_push_secret(L, content, length);
     free(content);
+    if (length == 0)
+        return luaL_error(L, "%s: is empty", path);
     return 1;
 }
 

@@ -101,6 +101,43 @@ static int push_doc(lua_State *L) {
     return 1;
 }
 
+/* The texts of all secrets in a document, added to the list on top of the stack. Depth is bounded by
+ * the document's. */
+static void add_secrets(lua_State *L, const nh_value *value) {
+    size_t length;
+    const char *text = nh_value_bytes(value, &length);
+    if (nh_value_kind(value) == NH_SECRET) {
+        lua_pushlstring(L, text, length);
+        lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    }
+    for (size_t i = 0; i < nh_value_count(value); i++)
+        add_secrets(L, nh_value_at(value, i));
+}
+
+static int push_secrets(lua_State *L) {
+    lua_newtable(L);
+    luaL_checkstack(L, 2, NULL);
+    add_secrets(L, nh_doc_root(lua_touserdata(L, 1)));
+    return 1;
+}
+
+/* prepare(config, secrets): in Lua a secret is a string like any other, so they are told apart. */
+static nh_doc *prepare(nh_vm *vm, const nh_doc *config, nh_error *error) {
+    static const lua_CFunction pushes[] = {push_doc, push_secrets};
+    nh_vm_push_main(vm, "prepare");
+    for (int i = 0; i < 2; i++) {
+        lua_pushcfunction(vm->L, pushes[i]);
+        lua_pushlightuserdata(vm->L, (void *)config);
+        if (nh_vm_call(vm, 1, 1, error) != NH_OK) {
+            lua_pop(vm->L, i + 1);
+            return NULL;
+        }
+    }
+    if (nh_vm_call(vm, 2, 1, error) != NH_OK)
+        return NULL;
+    return nh_vm_pop_doc(vm, "prepare", error);
+}
+
 /* Calls a function of lib/main with a document (may be NULL) and returns what it returns as one. */
 static nh_doc *ask(nh_vm *vm, const char *function, const nh_doc *doc, nh_error *error) {
     nh_vm_push_main(vm, function);
@@ -335,7 +372,7 @@ static nh_err read_config(nh_engine *engine, const char *base, nh_error *error) 
 }
 
 /* The engine with a checked configuration and no rules yet; the error is located in the file. */
-static nh_engine *prepare(const nh_doc *config, nh_log *log, nh_error *error) {
+static nh_engine *make_engine(const nh_doc *config, nh_log *log, nh_error *error) {
     char path[PATH_MAX] = "";
     size_t length;
     const nh_value *root = nh_doc_root(config);
@@ -355,7 +392,7 @@ static nh_engine *prepare(const nh_doc *config, nh_log *log, nh_error *error) {
     nh_vm_setup setup = setup_for(engine, NULL);
     nh_vm *vm = engine->bundle ? nh_vm_create(&setup, error) : NULL;
     if (vm) {
-        engine->config = ask(vm, "prepare", config, error);
+        engine->config = prepare(vm, config, error);
         if (!engine->config && error->code == NH_E_CONFIG)
             locate(*path ? path : NULL, error);
     }
@@ -368,7 +405,7 @@ static nh_engine *prepare(const nh_doc *config, nh_log *log, nh_error *error) {
 
 static nh_err engine_open(const nh_doc *config, nh_log *log, nh_engine **out, nh_error *error) {
     nh_error fault = {.code = NH_E_INTERNAL};
-    nh_engine *engine = prepare(config, log, &fault);
+    nh_engine *engine = make_engine(config, log, &fault);
     if (!engine)
         return nh_fail(error, fault.code, "%s", fault.message);
     nh_generation *first = load_generation(engine, &fault);
@@ -430,7 +467,7 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
     nh_vm *vm = NULL;
     nh_generation generation = {.number = 1, .loaded_at = nh_wall()};
     bool check = strcmp(question, "check") == 0;
-    nh_engine *engine = prepare(config, NULL, &fault);
+    nh_engine *engine = make_engine(config, NULL, &fault);
     if (engine && engine->folder)
         generation.rules = nh_rules_load(engine->folder, check ? &problems : NULL, &fault);
     if (!engine || (engine->folder && !generation.rules))

@@ -161,8 +161,10 @@ local function index()
   return schemes, natives
 end
 
-function M.prepare(config)
+-- `secrets` are the values of env, file and notifyhub.secret in it.
+function M.prepare(config, secrets)
   config = config or {}
+  platform.hide(secrets)
   for name in pairs(config) do
     if not ROOT[name] then
       schema.fail("config", "%s: unknown option%s", tostring(name), schema.suggest(name, schema.names(ROOT)))
@@ -192,6 +194,7 @@ function M.prepare(config)
     check_target(target, "targets." .. tostring(name))
   end
   prepared.schemes, prepared.natives = index()
+  prepared.secrets = secrets
   return prepared
 end
 

@@ -113,6 +113,7 @@ local function words(value)
 end
 
 local function finish(judged, entry, adapter, warning)
+  judged = result.known(judged)
   local ok = judged.ok and true or false
   local said = words(judged.warning)
   local account = entry.account

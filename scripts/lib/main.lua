@@ -1,7 +1,7 @@
 -- main: what the runtime calls. A message's way in Lua: run → routes → what is said → telling all at once → receipt →
 -- callbacks.
 --
---   prepare(config)             checks a configuration, returns it with defaults (once a hub, in a scratch state)
+--   prepare(config, secrets)    checks a configuration, returns it with defaults (once a hub, in a scratch state)
 --   platforms(config)           describes the adapters
 --   setup(config)               takes what prepare made and loads the rules (once a state)
 --   run(context)                in the message's coroutine; returns a status, a receipt and whether `after` is to be called
@@ -310,6 +310,7 @@ end
 -- `on_problem` is for lib/tools, which wants all of them.
 function M.setup(given, on_problem)
   prepared, loaded = given, nil
+  platform.hide(given.secrets)
   target.setup(given)
   if not script.folder() then
     return

@@ -18,6 +18,8 @@ local ADAPTER = {
   limits = { type = "table", default = {} },
   attachments = { type = "string", one_of = { "none", "content", "path" }, default = "none" },
   recipients = { type = "list", default = {} },
+  urls = { type = "list", default = {} }, -- shapes of target URLs, for people
+  example = { type = "string" }, -- one of them, whole
   options = { type = "table", default = {} },
   message_options = { type = "table", default = {} },
 }
@@ -116,23 +118,35 @@ function M.known()
   return known
 end
 
-local function add_secrets(value, found)
+local hidden = {} -- the configuration's secrets, as a set
+
+-- Takes the secrets of a configuration: what env, file and notifyhub.secret gave.
+function M.hide(secrets)
+  hidden = {}
+  for _, secret in ipairs(secrets or {}) do
+    hidden[secret] = true
+  end
+end
+
+local LEAST = 4 -- bytes of a secret; what is shorter stands in every other word
+
+-- Adds the texts of a value: all of them, or those that the configuration gave as secrets.
+local function add_secrets(value, all, found)
   if type(value) == "table" then
     for _, inner in pairs(value) do
-      add_secrets(inner, found)
+      add_secrets(inner, all, found)
     end
-  elseif type(value) == "string" and #value >= 4 then
+  elseif type(value) == "string" and #value >= LEAST and (all or hidden[value]) then
     found[#found + 1] = value
   end
 end
 
--- The texts of an account that must never be shown, the longest first.
+-- The texts of an account that must never be shown, the longest first: those of options that the adapter calls secret, and
+-- in all others what the configuration took from the environment or a file.
 local function secrets_of(adapter, options)
   local found = {}
-  for name, field in pairs(adapter.options) do
-    if field.secret then
-      add_secrets(options[name], found)
-    end
+  for name, value in pairs(options) do
+    add_secrets(value, (adapter.options[name] or {}).secret, found)
   end
   table.sort(found, function(a, b) return #a > #b end)
   return found
@@ -150,19 +164,31 @@ function M.account(name, adapter, options, path, code)
   return { name = name, adapter = adapter, options = checked, secrets = secrets_of(adapter, checked) }
 end
 
+-- The options as data: what is said about each, without what only the check needs.
+local function described(options)
+  local list = {}
+  for name, field in pairs(options) do
+    list[name] = {
+      type = field.type, required = field.required, default = field.default, one_of = field.one_of,
+      min = field.min, max = field.max, secret = field.secret, help = field.help,
+    }
+  end
+  return list
+end
+
 -- What `notifyhub platforms` shows of an adapter.
 function M.describe(name)
   local adapter = M.adapter(name)
-  local options = {}
-  for option, field in pairs(adapter.options) do
-    options[option] = {
-      type = field.type, required = field.required, default = field.default, one_of = field.one_of,
-      secret = field.secret, help = field.help,
-    }
+  local function list(values)
+    return #values > 0 and values or require("json").array {}
   end
   return {
     name = name, summary = adapter.summary, docs = adapter.docs, transport = adapter.transport,
-    schemes = adapter.schemes, formats = adapter.formats, limits = adapter.limits, options = options,
+    schemes = list(adapter.schemes), native = list(adapter.native), urls = list(adapter.urls),
+    example = adapter.example, recipients = list(adapter.recipients), formats = list(adapter.formats),
+    attachments = adapter.attachments,
+    limits = adapter.limits, options = described(adapter.options),
+    message_options = described(adapter.message_options),
   }
 end
 

@@ -10,6 +10,31 @@ local M = {}
 local MIN_WAIT, MAX_WAIT = 1, 3600 -- seconds: what a Retry-After may ask of us
 local EXCERPT = 200 -- characters of a server's own words that go into an error
 
+-- Every code there is; docs/operations.md tells what they mean.
+local KNOWN = {}
+for code in ([[invalid no_route unknown_platform unknown_target queue_full closed timeout expired cancelled duplicate network
+    tls auth rejected rate_limited unavailable too_large script script_limit script_memory config journal
+    internal]]):gmatch("%S+") do
+  KNOWN[code] = true
+end
+
+-- A failed result whose code is one of ours: an adapter's own becomes `rejected`, and is kept in the text.
+function M.known(judged)
+  local code, said = judged.code, judged.error
+  if judged.ok or code == nil or KNOWN[code] then
+    return judged
+  end
+  local copy = {}
+  for name, value in pairs(judged) do
+    copy[name] = value
+  end
+  copy.code = "rejected"
+  if type(code) == "string" or type(code) == "number" then
+    copy.error = (type(said) == "string" or type(said) == "number") and ("%s: %s"):format(code, said) or tostring(code)
+  end
+  return copy
+end
+
 function M.fail(code, message, fields)
   local failed = { ok = false, code = code, error = message }
   for name, value in pairs(fields or {}) do

@@ -187,8 +187,9 @@ local function add_name(text, add, trail)
   local names = schema.names(config.targets)
   table.move(schema.names(config.accounts), 1, #schema.names(config.accounts), #names + 1, names)
   table.move(schema.names(platform.known()), 1, #schema.names(platform.known()), #names + 1, names)
-  add(failed(text, "unknown_target", "there is no target, account or platform '%s'%s", text,
-    schema.suggest(text, names)))
+  local near = schema.suggest(text, names)
+  local hint, shown = url.hint(text)
+  add(failed(shown, "unknown_target", "there is no target, account or platform '%s'%s", shown, near ~= "" and near or hint))
 end
 
 local function add_table(target, add)

@@ -2,7 +2,10 @@
 -- URLs take: a host may be a token, so its case and its colons are kept where the scheme names no real host; and
 -- outside of http and https a "#" that begins a path segment is part of it (slack://…/#general).
 --
--- Errors name the part that is wrong and never print it: any part may be a secret. Linear in the length of the text.
+-- Errors name the part that is wrong and never print it: any part may be a secret. The one exception is the name of a
+-- query parameter that has a value and reads like a word. Linear in the length of the text.
+
+local task = require "task"
 
 local M = {}
 
@@ -218,7 +221,7 @@ function M.parse(text)
   end
   local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
   if not scheme then
-    return nil, "url: must begin with scheme://"
+    return nil, "url: must begin with scheme://, as https:// does"
   end
   if #scheme > 32 then
     return nil, "url: the scheme is not known"
@@ -288,6 +291,23 @@ local CONVERT = {
   end,
 }
 
+local LONGEST_NAME = 24
+
+-- What is said of a parameter that nobody knows. What has no value, or digits, may be a token that lost its name.
+local function unknown_parameter(name, value, known)
+  local names = {}
+  for each in pairs(known) do
+    names[#names + 1] = each
+  end
+  table.sort(names)
+  local list = "known are " .. table.concat(names, ", ")
+  if value == "" or #name > LONGEST_NAME or name:find("[^%a_-]") or name == "" then
+    return "url: unknown query parameter; " .. list
+  end
+  local near = task.nearest(name, names)
+  return ("url: unknown query parameter '%s'%s; %s"):format(name, near and (" (did you mean '%s'?)"):format(near) or "", list)
+end
+
 -- Turns a target URL's query into account options. `known` maps a parameter to { option, type }, the type being string,
 -- boolean, number (above 0) or list (separated by commas). Parameters that begin with one of the characters of `prefixes`
 -- are left to the caller. Returns the options, or nil and a message for a parameter that is unknown or wrong.
@@ -303,15 +323,26 @@ function M.arguments(parsed, known, prefixes)
       end
       options[rule[1]] = value
     elseif not (prefixes and name ~= "" and prefixes:find(name:sub(1, 1), 1, true)) then
-      local names = {}
-      for each in pairs(known) do
-        names[#names + 1] = each
-      end
-      table.sort(names)
-      return nil, "url: unknown query parameter; known are " .. table.concat(names, ", ")
+      return nil, unknown_parameter(name, text, known)
     end
   end
   return options
+end
+
+------------------------------------------------------------------- hints
+
+-- What may have been meant by a target that is no name, as the end of a sentence; "" when nothing comes to mind. And the
+-- text as it may be shown: an address that lacks only its scheme has its tokens all the same.
+function M.hint(text)
+  local shown = text:gsub("^([%w._-]+[:%d]*/).+$", "%1…")
+  if text:find("^%a[%w+.-]*:/?[^/]") and not text:find("^[%w.-]+:%d") then
+    return "; a URL has :// after its scheme, as in mailto://server/to@example.com", text:match("^[^:]*:") .. "…"
+  elseif text:find("^[%w.-]+%.[%w-]+/") or text:find("^[%w.-]+:%d+") or text:find("^localhost/") then
+    return "; a server's address begins with its scheme, as in https://host/path or json://host/path", shown
+  elseif text:find("^[%w.-]+%.%a%a+$") then
+    return "; a mail address has an @, a server's address begins with its scheme, as in https://host/path", text
+  end
+  return "", text
 end
 
 --------------------------------------------------------------- redacting

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """An HTTP/1.1 server on loopback that behaves as its paths say, for the specs.
 
-  http_peer.py [--cert FILE --key FILE]      with both: HTTPS
+  http_peer.py [--host ADDRESS] [--cert FILE --key FILE [--client-ca FILE]]
+
+With --cert and --key: HTTPS; with --client-ca, for clients with a certificate of that authority.
 
 The first line of output is the port. What a path does, in any method:
 
@@ -19,6 +21,7 @@ The first line of output is the port. What a path does, in any method:
 """
 import argparse
 import json
+import socket
 import ssl
 import threading
 import time
@@ -116,12 +119,19 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cert")
     parser.add_argument("--key")
+    parser.add_argument("--client-ca")
+    parser.add_argument("--host", default="127.0.0.1")
     options = parser.parse_args()
     threading.stack_size(256 * 1024)
-    server = Server(("127.0.0.1", 0), Handler)
+    if ":" in options.host:
+        Server.address_family = socket.AF_INET6
+    server = Server((options.host, 0), Handler)
     if options.cert:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(options.cert, options.key)
+        if options.client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(options.client_ca)
         server.socket = context.wrap_socket(server.socket, server_side=True,
                                             do_handshake_on_connect=False)
     print(server.server_port, flush=True)

@@ -90,9 +90,31 @@ function markdown.to_html(source)
   return html
 end
 
+-- Of the runtime's task only what is pure: the known name that differs in one place, or in two neighbours' order.
+local task = {}
+
+function task.nearest(name, names)
+  local function spread(each)
+    local seen = {}
+    for at = 1, #each + 1 do
+      seen[each:sub(1, at - 1) .. each:sub(at + 1)] = true
+      seen[each:sub(1, at - 1) .. each:sub(at + 1, at + 1) .. each:sub(at, at) .. each:sub(at + 2)] = true
+    end
+    return seen
+  end
+  local typed = spread(name)
+  for _, each in ipairs(names) do
+    for form in pairs(spread(each)) do
+      if typed[form] then
+        return each
+      end
+    end
+  end
+end
+
 ----------------------------------------------------------------- sandbox
 
-local modules = { json = json, crypto = crypto, markdown = markdown }
+local modules = { json = json, crypto = crypto, markdown = markdown, task = task }
 local files = { url = "scripts/lib/url.lua", text = "scripts/lib/text.lua", result = "scripts/lib/result.lua" }
 
 local sandbox = {

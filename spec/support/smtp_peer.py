@@ -24,6 +24,7 @@ DIR/connections holds how many connections came so far, DIR/commands every comma
   --data-delay SECONDS  answer the content late
   --mails N             answer 421 to a MAIL after that many mails over a connection, and close it
   --idle SECONDS        close a connection after that long without a command
+  --host ADDRESS        to listen on, 127.0.0.1 when not given
 """
 import argparse
 import asyncio
@@ -168,6 +169,7 @@ async def main():
         parser.add_argument("--" + name, type=float, default=0)
     parser.add_argument("--mails", type=int, default=1 << 30)
     parser.add_argument("--idle", type=float, default=300)
+    parser.add_argument("--host", default="127.0.0.1")
     options = parser.parse_args()
     peer = Peer(options)
     log_commands(os.path.join(options.dir, "commands"))
@@ -187,7 +189,7 @@ async def main():
                       authenticator=peer.authenticate if options.auth else None,
                       auth_required=bool(options.auth), auth_require_tls=False, loop=loop)
 
-    server = await loop.create_server(make, "127.0.0.1", 0, backlog=1024,
+    server = await loop.create_server(make, options.host, 0, backlog=1024,
                                       ssl=context if options.tls else None)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

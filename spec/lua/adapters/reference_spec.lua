@@ -50,6 +50,19 @@ describe("docs/platforms.md", function()
     assert.same(expected(differs), rows(section "lark", "option"))
   end)
 
+  for _, name in ipairs { "webhook", "feishu", "lark", "slack", "email", "console" } do
+    it("has for " .. name .. " a shape of every scheme, and an example that is a target", function()
+      local adapter, url = api.adapter(name), api.require "url"
+      local shapes = table.concat(adapter.urls, " ")
+      for _, scheme in ipairs(adapter.schemes) do
+        assert.is_truthy(shapes:find("%f[%w]" .. scheme .. "://"), scheme)
+      end
+      local options, problem = adapter.parse(assert(url.parse(adapter.example)))
+      assert(options, problem)
+      if adapter.check then assert(adapter.check(api.account(adapter, options))) end
+    end)
+  end
+
   it("names every scheme", function()
     for _, name in ipairs { "webhook", "feishu", "lark", "slack", "email", "console" } do
       for _, scheme in ipairs(api.adapter(name).schemes) do

@@ -46,6 +46,22 @@ describe("result.http", function()
   end)
 end)
 
+describe("result.known", function()
+  it("knows the codes that the documents tell of, and no other", function()
+    local file <close> = assert(io.open((os.getenv "NH_SOURCE_DIR" or ".") .. "/docs/operations.md"))
+    local table_of_codes = assert(file:read "a":match "\n## Error codes\n(.-)\n## ")
+    local count = 0
+    for code in table_of_codes:gmatch "\n| `([%w_]+)` |" do
+      count = count + 1
+      assert.equal(code, result.known({ ok = false, code = code }).code)
+    end
+    assert.is_true(count > 20)
+    assert.equal("rejected", result.known({ ok = false, code = "no_such_code" }).code)
+    local fine = { ok = true, code = "whatever" }
+    assert.equal(fine, result.known(fine))
+  end)
+end)
+
 describe("result.retry_after", function()
   local date = "Sun, 06 Nov 1994 08:49:37 GMT"
   local cases = {

@@ -116,8 +116,15 @@ describe("url.arguments", function()
     assert.same({ verify = false, timeout = 2.5, to = { "a", "b" } }, arguments("verify=no&rto=2.5&to=a,%20b"))
   end)
 
-  it("refuses what is unknown or wrong, without printing it", function()
-    for _, query in ipairs { SECRET .. "=1", "verify=" .. SECRET, "rto=-1", "rto=1e9", "rto=nan", "+h=1" } do
+  it("names a parameter that it does not know, and the one that was meant", function()
+    local options, message = arguments("verfy=no")
+    assert.is_nil(options)
+    assert.equal("url: unknown query parameter 'verfy' (did you mean 'verify'?); known are rto, to, verify", message)
+    assert.equal("url: unknown query parameter 'colour'; known are rto, to, verify", select(2, arguments("colour=red")))
+  end)
+
+  it("refuses what is unknown or wrong, without printing what may be a secret", function()
+    for _, query in ipairs { SECRET, SECRET .. "=1", "verify=" .. SECRET .. "&x=" .. SECRET, "x=" .. SECRET, ("a"):rep(40) .. "=1", "verify=" .. SECRET, "rto=-1", "rto=1e9", "rto=nan", "+h=1" } do
       local options, message = arguments(query)
       assert.is_nil(options)
       assert.is_nil(message:find(SECRET, 1, true))

@@ -97,10 +97,45 @@ describe("notifyhub", function()
       assert.matches("\n  method  string, one of POST, .-, default POST\n", done.out)
     end)
 
+    it("tells whom it reaches, its limits, its target URLs with an example, and a message's options", function()
+      local done = command.run { "platforms", "slack" }
+      assert.matches("\n  recipients +channel, user, group\n", done.out)
+      assert.matches("\n  limits +body 35000, title 1000, unit characters\n", done.out)
+      assert.matches("\nTarget URLs:\n  slack://%[name@%]A/B/C.-\n  https://hooks%.slack%.com/services/…\n"
+        .. "  for example slack://%S+\n", done.out)
+      assert.matches("\nOptions of a message, in platform%.slack:\n  attachments  table\n.-\n  thread_ts  string\n", done.out)
+    end)
+
+    it("puts options that are required first, then all by name", function()
+      local directory = command.directory()
+      os.execute("mkdir " .. directory .. "/adapters")
+      command.write(directory .. "/adapters/mine.lua", [[return {
+        transport = "console",
+        options = { zeal = { type = "string", required = true }, alpha = { type = "string" }, beta = { type = "list" },
+                    key = { type = "string", required = true }, count = { type = "integer", min = 1, max = 5 } },
+        request = function() end, response = function() end,
+      }]])
+      command.write(directory .. "/notifyhub.lua", ('return { script_path = { "%s" } }'):format(directory))
+      local done = command.run({ "platforms", "mine" }, { directory = directory })
+      command.remove(directory)
+      local names = {}
+      for name in done.out:gmatch "\n  (%w+)  %l+" do names[#names + 1] = name end
+      assert.equal("key zeal alpha beta count", table.concat(names, " "):match "key.*")
+    end)
+
+    it("prints the same at each call", function()
+      for _, arguments in ipairs { { "platforms", "webhook" }, { "platforms", "--json" }, { "platforms", "email", "--json" } } do
+        local first = command.run(arguments).out
+        for _ = 1, 3 do assert.equal(first, command.run(arguments).out) end
+      end
+    end)
+
     it("prints JSON with --json", function()
       local all = json.decode(command.run({ "platforms", "--json" }).out)
       local one = json.decode(command.run({ "platforms", "slack", "--json" }).out)
       assert.equal("slack", one.name)
+      assert.equal("table", one.message_options.blocks.type)
+      assert.same({ "channel", "user", "group" }, one.recipients)
       assert.is_true(#all >= 6)
     end)
 

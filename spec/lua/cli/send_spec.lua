@@ -39,6 +39,43 @@ describe("notifyhub send", function()
       assert.same({ service = "billing", note = "a=b" }, message.metadata)
     end)
 
+    it("waits for --deliver-at, in seconds, as a date or from now on", function()
+      local at = os.time() + 2
+      for _, when in ipairs { tostring(at), os.date("!%Y-%m-%dT%H:%M:%SZ", at), "+1.5s" } do
+        local earliest = when:sub(1, 1) == "+" and os.time() + 1 or at
+        local done = send("--json", "--body", when, "--deliver-at", when, "--target", sink.url)
+        assert.equal(0, done.status)
+        assert.is_true(json.decode(done.out).settled_at >= earliest)
+      end
+      assert.equal(3, #assert(sink:wait(3)))
+    end)
+
+    it("reads an offset, a fraction and several units of a moment", function()
+      -- All of them lie in the past or will come after the end of the wait, so nothing is sent.
+      local cases = {
+        ["2001-09-09T03:46:40+02:00"] = 1000000000, ["2001-09-08 20:16:40.5-05:30"] = 1000000000.5,
+        ["2000-02-29t00:00:00z"] = 951782400, ["1e9"] = false, ["1000000000.25"] = 1000000000.25,
+      }
+      for text, seconds in pairs(cases) do
+        local done = send("--body", "x", "--expires-at", text, "--target", sink.url)
+        assert.equal(2, done.status)
+        if seconds then
+          local past = assert(tonumber(done.err:match "^notifyhub send: expires_at: lies ([%d.]+) s in the past\n$"), done.err)
+          assert.is_true(math.abs(os.time() - past - seconds) < 60, text)
+        end
+      end
+      local later = send("--json", "--body", "x", "--deliver-at", "+1w2d3h4m5.5s", "--wait", "0", "--target", sink.url)
+      assert.equal(1, later.status)
+      assert.equal(0, sink:stop().arrivals)
+    end)
+
+    it("does not send what has expired before it was due", function()
+      local done = send("--json", "--body", "x", "--deliver-at", "+1h", "--expires-at", "+0.3s", "--target", sink.url)
+      assert.equal(1, done.status)
+      assert.equal("expired", json.decode(done.out).status)
+      assert.equal(0, sink:stop().arrivals)
+    end)
+
     it("prints the receipt as one line of JSON with --json", function()
       local done = send("--json", "--id", "r1", "--body", "hi", "--target", sink.url)
       assert.equal(0, done.status)
@@ -138,6 +175,12 @@ describe("notifyhub send", function()
       { "a format that does not exist", { "--body", "x", "--format", "rtf" }, "rtf" },
       { "a priority that does not exist", { "--body", "x", "--priority", "asap" }, "asap" },
       { "a variable without a value", { "--body", "x", "--var", "name" }, "%-%-var takes NAME=VALUE, not \"name\"" },
+      { "a date without an offset", { "--body", "x", "--deliver-at", "2030-01-31T08:00:00" },
+        "%-%-deliver%-at takes %+10m .-, not \"2030%-01%-31T08:00:00\"" },
+      { "a day that does not exist", { "--body", "x", "--deliver-at", "2030-02-29T08:00:00Z" }, "%-%-deliver%-at takes" },
+      { "a delay without a unit", { "--body", "x", "--expires-at", "+10" }, "%-%-expires%-at takes" },
+      { "units out of order", { "--body", "x", "--expires-at", "+1m1h" }, "%-%-expires%-at takes" },
+      { "an expiry that lies in the past", { "--body", "x", "--expires-at", "1" }, "expires_at: lies .- in the past" },
       { "an attachment that is not there", { "--body", "x", "--attach", "/nowhere" },
         "%-%-attach /nowhere: No such file" },
       { "an attachment that is a directory", { "--body", "x", "--attach", "/" }, "%-%-attach /: Is a directory" },

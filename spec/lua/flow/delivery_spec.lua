@@ -418,6 +418,38 @@ return {
     end)
   end
 
+  it("that has a code of its own fails with `rejected`, and its code is told in the text", function()
+    local cases = {
+      ['{ ok = false, code = "quota_exceeded", error = "come back tomorrow" }'] = "quota_exceeded: come back tomorrow",
+      ['{ ok = false, code = "quota_exceeded" }'] = "quota_exceeded", ["{ ok = false, code = 4711 }"] = "4711",
+      ['{ ok = false, code = {}, error = "as it is" }'] = "as it is",
+    }
+    for answer, text in pairs(cases) do
+      adapter("own", ([[return {
+        transport = "http", options = { url = { type = "string" } },
+        request = function(delivery) return { url = delivery.account.url } end,
+        response = function() return %s end,
+      }]]):format(answer))
+      local hub <close> = assert(open("own"))
+      local receipt = hub:send({ title = "t", targets = { "own" } }, 10)
+      assert.equal("rejected", receipt.code)
+      assert.equal(text, receipt.error)
+      assert.equal("rejected", receipt.results[1].code)
+    end
+    adapter("own", 'return { transport = "http", request = function() return nil, "no", "mine" end, response = function() end }')
+    local hub <close> = assert(open("own", {}))
+    local receipt = hub:send({ title = "t", targets = { "own" } }, 10)
+    assert.equal("rejected", receipt.code)
+    assert.equal("mine: no", receipt.error)
+  end)
+
+  it("that requires a module that is not there is told with its file and line", function()
+    adapter("own", 'local json = require "json"\nlocal result = require "reslt"\nreturn { json, result }\n')
+    local hub, problem = open "own"
+    assert.is_nil(hub)
+    assert.truthy(problem:find("adapters/own.lua:2: there is no module 'reslt'", 1, true), problem)
+  end)
+
   it("that builds no request, or one that cannot be sent, is a result", function()
     for _, request in ipairs { "nil", "true", "{ url = print }", '{ url = "ftp://127.0.0.1/" }', "{}", '{ url = "http://h", nosuch = 1 }' } do
       adapter("own", ('return { transport = "http", request = function() return %s end, response = function() end }'):format(request))

@@ -46,6 +46,11 @@ function M.web(arguments)
   return start("http_peer.py", arguments)
 end
 
+--- A forward proxy; `self.directory .. "/log"` has a line for each request.
+function M.proxy(arguments)
+  return start("proxy_peer.py", { "--log", "DIRECTORY/log", table.unpack(arguments or {}) })
+end
+
 --- A key and a certificate for 127.0.0.1 that nobody has signed, in a folder.
 function M.certificate(directory)
   local key, cert = directory .. "/key.pem", directory .. "/cert.pem"

@@ -234,6 +234,17 @@ describe("a configuration", function()
     in_file('return { platforms = { slack = { webhook_url = env "NH_NO_SUCH_VARIABLE" } } }\n',
       ":1: the environment variable NH_NO_SUCH_VARIABLE is not set")
     in_file('return { platforms = { slack = { webhook_url = file "nothing" } } }\n', ":1: ")
+    command.write(directory .. "/empty", "\n")
+    in_file('return {\n  platforms = { slack = { webhook_url = file "empty" } },\n}\n', ":2: " .. directory .. "/empty: is empty")
+  end)
+
+  it("in a file names an environment variable that is set to nothing, unless it has a default", function()
+    local config = command.write(directory .. "/notifyhub.lua", 'return {\n  platforms = { slack = { token = env "NH_EMPTY" } },\n}\n')
+    local done = command.run({ "platforms", "--config", config }, { before = "NH_EMPTY=" })
+    assert.equal(2, done.status)
+    has(done.err, config .. ":2: the environment variable NH_EMPTY is empty")
+    command.write(config, 'return { platforms = { console = { stream = env("NH_EMPTY", "stderr") } } }\n')
+    assert.equal(0, command.run({ "platforms", "--config", config }, { before = "NH_EMPTY=" }).status)
   end)
 
   it("in a file takes secrets from the environment and from files", function()

@@ -26,6 +26,30 @@ local function paths(sink)
   return list
 end
 
+describe("a target that is written wrongly", function()
+  after_each(support.finish)
+
+  -- { target, part of the error }
+  local CASES = {
+    { "mailto://u:p@mail.example/joe@x.example?frm=a@x.example", "unknown query parameter 'frm' (did you mean 'from'?)" },
+    { "mailto://mail.example/joe@x.example", "names no sender: write mailto://…?from=me@example.com" },
+    { "mailto://u:p@mail.example:25/joe", "recipient 1 lacks its @: write mailto://server/joe@example.com" },
+    { "mail.example:8080/hook", "'mail.example:8080/…'; a server's address begins with its scheme, as in https://host/path" },
+    { "localhost:8080", "a server's address begins with its scheme" },
+    { "https:/mail.example/hook", "a URL has :// after its scheme" },
+    { "joe.mail.example", "a mail address has an @" },
+    { "slakc", "did you mean 'slack'" },
+  }
+  for _, case in ipairs(CASES) do
+    it("is told how it is written: " .. case[1], function()
+      local receipt = send(support.hub(), { case[1] })
+      assert.equal("failed", receipt.status)
+      assert.equal(0, receipt.results[1].attempts)
+      assert.truthy(receipt.error:find(case[2], 1, true), receipt.error)
+    end)
+  end
+end)
+
 describe("a target", function()
   local sink
   before_each(function() sink = support.sink() end)
@@ -191,7 +215,8 @@ describe("a secret", function()
     local text = shown(hub, {
       "nosuch://" .. CANARY .. "/" .. CANARY, "json://host:notaport/" .. CANARY, "slack://" .. CANARY,
       "json://127.0.0.1:1/?nosuch=" .. CANARY, "mailto://u:" .. CANARY .. "@127.0.0.1:1/not-an-address",
-      "https://hooks.slack.com/services/" .. CANARY,
+      "https://hooks.slack.com/services/" .. CANARY, "hooks.slack.com/services/" .. CANARY, "https:/h/" .. CANARY,
+      "json://127.0.0.1:1/?" .. CANARY,
     })
     assert.is_nil(text:find(CANARY, 1, true), text)
   end)
@@ -205,6 +230,27 @@ describe("a secret", function()
       assert.truthy(text:find("<secret>", 1, true), text)
     end
     assert.truthy(json.encode(assert(sink:wait(1))[1].headers):find(CANARY, 1, true)) -- it was really used
+  end)
+
+  it("of the configuration is cut out of errors whichever option it stands in", function()
+    local sink = support.sink { status = 400, body = '{"message":"no room ' .. CANARY .. '"}' }
+    local directory = command.directory()
+    command.write(directory .. "/room", CANARY)
+    command.write(directory .. "/notifyhub.lua", ([[return { platforms = {
+      webhook = { url = "%s/x", fields = { room = file "room" } },
+    } }]]):format(sink.url))
+    for _, config in ipairs {
+      directory .. "/notifyhub.lua",
+      { platforms = { webhook = { url = sink.url .. "/x", fields = { room = notifyhub.secret(CANARY) } } } },
+    } do
+      local text = shown(support.hub(config), { "webhook" })
+      assert.is_nil(text:find(CANARY, 1, true), text)
+      assert.truthy(text:find("no room <secret>", 1, true), text)
+    end
+    command.remove(directory)
+    -- What the configuration says openly is no secret.
+    local open = support.hub { platforms = { webhook = { url = sink.url .. "/x", fields = { room = CANARY } } } }
+    assert.truthy(shown(open, { "webhook" }):find("no room " .. CANARY, 1, true))
   end)
 
   it("appears neither on the standard error nor in the output of the command", function()

@@ -235,16 +235,50 @@ static void json_shows_no_secret_and_loses_no_bytes(void) {
 /* A key is a string like any other: it may hold what JSON cannot. */
 static void json_is_made_of_odd_keys_too(void) {
     nh_writer *writer = nh_writer_create();
-    nh_writer_map(writer, 2);
+    nh_writer_map(writer, 6);
     nh_writer_string(writer, "\xE4", 1);
     nh_writer_int(writer, 1);
     nh_writer_int(writer, 5);
     nh_writer_int(writer, 2);
+    nh_writer_bool(writer, true);
+    nh_writer_int(writer, 3);
+    nh_writer_nil(writer);
+    nh_writer_int(writer, 4);
+    nh_writer_array(writer, 2);
+    nh_writer_real(writer, 1.5);
+    nh_writer_cstring(writer, "a");
+    nh_writer_int(writer, 5);
+    nh_writer_secret(writer, "hunter2", 7);
+    nh_writer_int(writer, 6);
     nh_doc *doc = finish(writer);
     char *text = nh_doc_to_json(doc);
-    CHECK_STR(text, "{\"5A==\":1,\"\":2}");
+    CHECK_STR(text, "{\"5A==\":1,\"5\":2,\"true\":3,\"null\":4,\"[1.5,\\\"a\\\"]\":5,"
+                    "\"<secret>\":6}");
     nh_free(text);
     nh_doc_unref(doc);
+}
+
+/* MessagePack has integers that neither int64_t nor jansson holds. */
+static void json_shows_the_largest_integers(void) {
+    static const struct {
+        const char *bytes, *json;
+        size_t length;
+    } cases[] = {
+        {"\xCF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "1.8446744073709552e19", 9},
+        {"\xCF\x80\0\0\0\0\0\0\0", "9.2233720368547758e18", 9},
+        {"\xCF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "9223372036854775807", 9},
+        {"\xD3\x80\0\0\0\0\0\0\0", "-9223372036854775808", 9},
+        {"\xFF", "-1", 1},
+        {"\x01", "1", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nh_error error;
+        nh_doc *doc = nh_doc_from_bytes(cases[i].bytes, cases[i].length, &error);
+        char *text = nh_doc_to_json(doc);
+        CHECK_STR(text, cases[i].json);
+        nh_free(text);
+        nh_doc_unref(doc);
+    }
 }
 
 static nh_doc *sample(void) {
@@ -428,6 +462,7 @@ int main(void) {
     RUN(json_that_is_none_names_line_and_column);
     RUN(json_shows_no_secret_and_loses_no_bytes);
     RUN(json_is_made_of_odd_keys_too);
+    RUN(json_shows_the_largest_integers);
     RUN(every_prefix_of_a_document_is_refused);
     RUN(random_bytes_are_refused_or_readable);
     RUN(huge_counts_cost_nothing);
