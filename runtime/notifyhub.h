@@ -233,7 +233,7 @@ NH_API nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error);
 NH_API nh_doc *nh_rules_check(const nh_doc *config, nh_error *error);
 /* {tests = [{file, name, ok, error}], passed, failed}: */
 NH_API nh_doc *nh_rules_test(const nh_doc *config, nh_error *error);
-/* {id, route, status, code, error, routes = [{route, matched, why}], requests = [{target, platform,
+/* {id, route, status, code, error, routes = [{path, source, matched, taken, why}], requests = [{target, platform,
  * title, body, format, request}], failures = [...], warnings = [text]}, or a list of these for a list
  * of messages: */
 NH_API nh_doc *nh_rules_explain(const nh_doc *config, const nh_doc *message, nh_error *error);

@@ -33,13 +33,20 @@ static void print_routes(const nh_value *routes, const cli_paint *paint) {
         puts("routes");
     for (size_t i = 0; i < nh_value_count(routes); i++) {
         const nh_value *route = nh_value_at(routes, i);
-        bool matched = nh_value_bool(nh_value_get(route, "matched"));
-        printf("  %s%s%s  ", matched ? paint->green : paint->dim, matched ? "yes" : "no ",
-               paint->off);
-        cli_value_print(stdout, nh_value_get(route, "route"));
-        if (is_there(nh_value_get(route, "why"))) {
+        const nh_value *why = nh_value_get(route, "why"), *source = nh_value_get(route, "source");
+        bool taken = nh_value_bool(nh_value_get(route, "taken"));
+        int indent = 2 * (int)nh_value_int(nh_value_get(route, "depth"), 1);
+        printf("%*s%s%s ", indent, "", taken ? paint->green : paint->dim, taken ? "takes it" : "no");
+        printf("%s  ", paint->off);
+        cli_value_print(stdout, nh_value_get(route, "name"));
+        if (is_there(source)) {
+            printf(" %s(", paint->dim);
+            cli_value_print(stdout, source);
+            printf(")%s", paint->off);
+        }
+        if (is_there(why)) {
             fputs(": ", stdout);
-            cli_value_print(stdout, nh_value_get(route, "why"));
+            cli_value_print(stdout, why);
         }
         putchar('\n');
     }

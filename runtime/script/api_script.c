@@ -5,6 +5,7 @@
  *   load(name, env)          a script's function, with env as its globals
  *   compile(text, chunk, env) text, never byte code, as a function; or nil, message
  *   templates()              { file name = text }
+ *   problems()               what was wrong when the folder was read, for lib/tools
  *   environment()            a fresh sandbox's globals
  *   freeze(table, name)      a read-only view
  *   guard(f, ...)            true and what f returns; or false, error, kind, traceback
@@ -76,6 +77,16 @@ static int compile(lua_State *L) {
     lua_pushvalue(L, 3);
     if (!lua_setupvalue(L, -2, 1))
         lua_pop(L, 1);
+    return 1;
+}
+
+static int problems(lua_State *L) {
+    const nh_problems *found = nh_vm_of(L)->setup.problems;
+    lua_newtable(L);
+    for (size_t i = 0; found && i < found->count; i++) {
+        lua_pushstring(L, found->lines[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
     return 1;
 }
 
@@ -194,6 +205,7 @@ int nh_open_script(lua_State *L) {
                                          {"load", load_script},
                                          {"compile", compile},
                                          {"templates", templates},
+                                         {"problems", problems},
                                          {"environment", environment},
                                          {"freeze", freeze},
                                          {"guard", nh_guard},

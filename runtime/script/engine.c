@@ -415,7 +415,7 @@ static nh_err engine_open(const nh_doc *config, nh_log *log, nh_engine **out, nh
     const nh_value *reload = nh_value_get(nh_doc_root(engine->config), "reload");
     if (engine->folder && nh_value_bool(nh_value_get(reload, "watch"))) {
         const char *paths[] = {engine->folder};
-        engine->watch = nh_watch_start(paths, 1, log, changed, engine, &fault);
+        engine->watch = nh_watch_start(paths, 1, changed, engine, log, &fault);
         if (!engine->watch)
             goto fail;
     }
@@ -474,14 +474,14 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
         goto done;
     nh_vm_setup setup = setup_for(engine, &generation);
     setup.simulated = true;
+    setup.problems = &problems;
     vm = nh_vm_create(&setup, &fault);
     if (!vm || (!check && set_up(vm, engine->config, &fault) != NH_OK))
         goto done;
     answer = ask(vm, question, check ? engine->config : argument, &fault);
 done:
     if (!answer && check && fault.code != NH_E_INTERNAL) {
-        if (problems.count == 0)
-            nh_problems_add(&problems, fault.message);
+        nh_problems_add(&problems, fault.message);
         answer = write_problems(&problems, &fault);
     }
     nh_vm_destroy(vm);

@@ -189,7 +189,7 @@ nh_rules *nh_rules_load(const char *folder, nh_problems *problems, nh_error *err
     }
     if (l.L)
         lua_close(l.L);
-    if (!l.failed)
+    if (!l.failed || (problems && problems->count > 0))
         return rules;
     if (rules) {
         atomic_store(&rules->refs, 1);

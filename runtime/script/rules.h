@@ -24,8 +24,9 @@ typedef struct nh_problems {
 void nh_problems_add(nh_problems *problems, const char *line);
 void nh_problems_clear(nh_problems *problems);
 
-/* Reads and compiles; runs nothing. With `problems` (may be NULL) it goes on after one and tells all
- * of them; `error` has the first. Thread: any. Blocks: on the files. Errors: NH_E_CONFIG. */
+/* Reads and compiles; runs nothing. With `problems` (may be NULL) it goes on after one, tells all of
+ * them, and returns what is there without the broken files. Thread: any. Blocks: on the files.
+ * Errors: NH_E_CONFIG, NH_E_INTERNAL. */
 nh_rules *nh_rules_load(const char *folder, nh_problems *problems, nh_error *error);
 nh_rules *nh_rules_ref(nh_rules *rules);
 void nh_rules_unref(nh_rules *rules); /* NULL is allowed */

@@ -381,7 +381,7 @@ static int turn(lua_State *L) {
     lua_pushlstring(L, name, length);
     lua_concat(L, 2);
     const char *key = lua_tolstring(L, -1, &length);
-    nh_shared *shared = nh_vm_of(L)->setup.shared;
+    nh_shared *shared = nh_vm_of(L)->shared;
     /* A store that is full takes nobody's turn away: it is the first one's. */
     if (shared)
         nh_shared_incr(shared, key, length, one, (nh_shared_life){0}, &count, NULL);

@@ -113,6 +113,7 @@ nh_vm *nh_vm_create(const nh_vm_setup *setup, nh_error *error) {
     if (!vm)
         goto fail;
     vm->setup = *setup;
+    vm->shared = setup->shared;
     nh_limiter_init(&vm->limiter, setup->limits);
     vm->writer = nh_writer_create();
     vm->L = lua_newstate(nh_limiter_alloc, vm);

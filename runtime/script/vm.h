@@ -36,6 +36,7 @@ typedef struct nh_vm_setup {
     struct nh_log *log;        /* NULL: silent */
     struct nh_shared *shared;  /* NULL: a dictionary of its own */
     const nh_limits *limits;
+    const nh_problems *problems; /* that reading the rules had, for lib/tools; may be NULL */
     bool simulated; /* lib/simulation stands for the module `task` */
 } nh_vm_setup;
 
@@ -49,6 +50,7 @@ struct nh_vm {
     int main;          /* registry reference of the table that lib/main returns */
     nh_engine *engine; /* a worker's */
     uint64_t opened;   /* monotonic ns */
+    struct nh_shared *shared;       /* of all workers; NULL in a scratch state */
     struct nh_shared *owned_shared; /* a scratch state's own, made when it is first used */
 };
 

@@ -16,9 +16,8 @@ local LONGEST_HINT = 3600 -- seconds: the most that a platform's own Retry-After
 -- Codes after which the same request may succeed later, when the adapter does not say.
 local RETRYABLE = { timeout = true, network = true, rate_limited = true, unavailable = true }
 
--- No secret of the account, and no URL's path, leaves in an error's text.
-function M.scrub(message, account)
-  message = tostring(message)
+-- The text without the account's secrets.
+function M.hide(message, account)
   for _, secret in ipairs(account.secrets) do
     local from, to = message:find(secret, 1, true)
     while from do
@@ -26,7 +25,12 @@ function M.scrub(message, account)
       from, to = message:find(secret, from + 8, true)
     end
   end
-  return url.redact(message)
+  return message
+end
+
+-- No secret of the account, and no URL's path, leaves in an error's text.
+function M.scrub(message, account)
+  return url.redact(M.hide(tostring(message), account))
 end
 
 -- Seconds before the next attempt; attempts that failed are counted from 1.

@@ -181,7 +181,7 @@ end
 
 -- Everything that is wrong, not only the first. `given` is the configuration: this state was not set up yet.
 function M.check(main, _, given)
-  local problems = {}
+  local problems = script.problems()
   local function add(text)
     problems[#problems + 1] = text
   end
@@ -201,16 +201,16 @@ end
 
 ------------------------------------------------------------------ explain
 
--- Nothing of the account's secrets is shown.
+-- The request as it would go out, but for the account's secrets. Where it goes is told by its host.
 local function redact(value, account)
   if type(value) == "string" then
-    return delivery.scrub(value, account)
+    return delivery.hide(value, account)
   elseif type(value) ~= "table" then
     return value
   end
   local copy = {}
   for key, inner in pairs(value) do
-    copy[key] = redact(inner, account)
+    copy[key] = key == "url" and type(inner) == "string" and url.redact(inner) or redact(inner, account)
   end
   return copy
 end

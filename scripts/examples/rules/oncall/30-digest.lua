@@ -5,7 +5,7 @@ local EVERY = 10 * 60
 
 route {
   name = "digest",
-  match = { message = { priority = "low" } },
+  match = { priority = "low" },
   handle = function(message)
     store.push("digest", ("- %s: %s"):format(message.title or "", message.body or ""))
     if not store.add("digest is under way", true, { ttl = EVERY }) then
