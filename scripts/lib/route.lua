@@ -7,7 +7,8 @@
 -- Routes are a tree as Alertmanager's: a route that matches hands the message to its children in order; the first child that
 -- matches decides, and those after it are asked when it says `continue`; when none does, the route itself takes it. Routes
 -- that ask for certain texts of a field are found by an index, so that fifty of them cost a few lookups; the order in which
--- the rest is asked stays what it is without one. Plans are made when compiling and shared by messages: do not write to one.
+-- the rest is asked stays what it is without one. Plans and most lists of them are made when compiling and shared by messages:
+-- do not write to one.
 
 local route_match = require "route_match"
 local schema = require "schema"
@@ -16,6 +17,7 @@ local M = {}
 
 local MOST_DEPTH = 16     -- of routes in routes
 local MOST_ROUTES = 10000 -- of a generation
+local MOST_MERGED = 50000 -- entries that an index may take to have every route in one list
 
 ------------------------------------------------------------------ compiling
 
@@ -118,6 +120,7 @@ local function compile_route(state, route, index, inherited, parent_path, parent
   }
   state.paths[path] = node
   plan.name, plan.path = name, path
+  node.alone = { plan }
   state.raises = state.raises or node.match ~= nil and node.match.raises
   if route.routes then
     node.children = compile_list(state, route.routes, settings_of(route, inherited), path, place, depth + 1)
@@ -161,19 +164,49 @@ local function count_slots(nodes)
   return counts
 end
 
--- Siblings → { nodes, rest, indexes = { { condition, values = { text = nodes } } … } }, every list in order.
+-- Two ordered lists of nodes as one.
+local function merge(a, b)
+  local merged, at, from = {}, 1, 1
+  while a[at] or b[from] do
+    local next_a, next_b = a[at], b[from]
+    if next_a and (not next_b or next_a.order < next_b.order) then
+      merged[#merged + 1], at = next_a, at + 1
+    else
+      merged[#merged + 1], from = next_b, from + 1
+    end
+  end
+  return merged
+end
+
+-- Where there is one index, what it does not know is put into each of its lists, so that one list is all that is asked.
+local function flatten(list)
+  local index, values = list.indexes[1], 0
+  for _ in pairs(index.values) do
+    values = values + 1
+  end
+  if #list.indexes == 1 and values * #list.rest <= MOST_MERGED then
+    list.flat = {}
+    for text, nodes in pairs(index.values) do
+      list.flat[text] = merge(nodes, list.rest)
+    end
+  end
+end
+
+-- Siblings → { nodes, rest, indexes = { { value, values = { text = nodes } } … }, flat }, every list in order.
 local function index_list(nodes)
   local list = { nodes = nodes, rest = {}, indexes = {} }
   local counts, by_slot = count_slots(nodes), {}
   for _, node in ipairs(nodes) do
     local condition = indexed_condition(node, counts)
+    node.asks = node.match
     if not condition then
       list.rest[#list.rest + 1] = node
     else
+      node.asks = route_match.without(node.match, condition)
       local slot = slot_of(condition)
       local index = by_slot[slot]
       if not index then
-        index = { condition = condition, values = {} }
+        index = { value = condition.value, values = {} }
         by_slot[slot], list.indexes[#list.indexes + 1] = index, index
       end
       for _, text in ipairs(condition.strings) do
@@ -184,6 +217,9 @@ local function index_list(nodes)
         end
       end
     end
+  end
+  if #list.indexes > 0 then
+    flatten(list)
   end
   return list
 end
@@ -220,14 +256,13 @@ local function own_error(node, problem)
   return { code = code, message = ("%s, match: %s"):format(node.place, tostring(problem)), route = true }
 end
 
+-- Whether what the index has not settled holds.
 local function holds(node, message)
-  local match = node.match
-  if not match then
-    return true
-  elseif not match.raises then
-    return route_match.holds(match, message)
+  local asks = node.asks
+  if not asks or not asks.raises then
+    return route_match.holds(asks, message)
   end
-  local ok, held = pcall(route_match.holds, match, message)
+  local ok, held = pcall(route_match.holds, asks, message)
   if not ok then
     error(own_error(node, held), 0)
   end
@@ -236,22 +271,38 @@ end
 
 local match_list
 
--- Adds the plans of a node that matched.
-local function take(node, message, plans)
-  local before = #plans
-  if node.children then
-    match_list(node.children, message, plans)
+-- What a node that matched takes the message to: its children's plans or its own. Not to be written to.
+local function taken_by(node, message)
+  return node.children and match_list(node.children, message) or node.alone
+end
+
+-- Adds to a list of plans that is this message's own.
+local function add(plans, more)
+  plans = plans or {}
+  return table.move(more, 1, #more, #plans + 1, plans)
+end
+
+-- Asks the nodes of one list in order.
+local function match_one(nodes, message)
+  local plans
+  for index = 1, #nodes do
+    local node = nodes[index]
+    if holds(node, message) then
+      local more = taken_by(node, message)
+      if not node.continue then
+        return plans and add(plans, more) or more
+      end
+      plans = add(plans, more)
+    end
   end
-  if #plans == before then
-    plans[before + 1] = node.plan
-  end
+  return plans
 end
 
 -- The lists that may hold a route for this message.
 local function candidates(list, message)
   local found = { list.rest }
   for _, index in ipairs(list.indexes) do
-    local value = route_match.value_of(index.condition, message)
+    local value = index.value(message)
     if type(value) == "table" then
       for _, each in ipairs(value) do
         found[#found + 1] = index.values[each]
@@ -263,22 +314,9 @@ local function candidates(list, message)
   return found
 end
 
--- Asks the nodes of one list in order.
-local function match_one(nodes, message, plans)
-  for index = 1, #nodes do
-    local node = nodes[index]
-    if holds(node, message) then
-      take(node, message, plans)
-      if not node.continue then
-        return
-      end
-    end
-  end
-end
-
--- Asks the nodes of several ordered lists, each once, in order.
-local function match_merged(lists, message, plans)
-  local at = {}
+-- Those lists as one, in order, a node that is in several once.
+local function merged(lists)
+  local nodes, at = {}, {}
   for index = 1, #lists do
     at[index] = 1
   end
@@ -291,51 +329,46 @@ local function match_merged(lists, message, plans)
       end
     end
     if not first then
-      return
+      return nodes
     end
+    nodes[#nodes + 1] = first
     for index = 1, #lists do
       if lists[index][at[index]] == first then
         at[index] = at[index] + 1
       end
     end
-    if holds(first, message) then
-      take(first, message, plans)
-      if not first.continue then
-        return
-      end
-    end
   end
 end
 
-function match_list(list, message, plans)
-  if #list.indexes == 0 then
-    return match_one(list.rest, message, plans)
+function match_list(list, message)
+  local indexes, flat = list.indexes, list.flat
+  if #indexes == 0 then
+    return match_one(list.rest, message)
+  elseif flat then
+    local value = indexes[1].value(message)
+    if type(value) ~= "table" then
+      return match_one(value ~= nil and flat[value] or list.rest, message)
+    end
   end
   local lists = candidates(list, message)
-  if #lists == 1 then
-    match_one(lists[1], message, plans)
-  elseif #lists == 2 and #lists[1] == 0 then
-    match_one(lists[2], message, plans)
-  else
-    match_merged(lists, message, plans)
-  end
+  return match_one(#lists == 1 and lists[1] or merged(lists), message)
 end
+
+local NONE = {}
 
 -- The plans { name, path, to, template, handle, retry, timeout } of a message, in order; none when no route matches. Runs the
 -- rules' own functions and patterns: call it under their limits. An error of theirs is nil, problem, code.
 function M.match(matcher, message)
-  local plans = {}
   if not matcher.raises then
-    match_list(matcher.list, message, plans)
-    return plans
+    return match_list(matcher.list, message) or NONE
   end
-  local ok, problem = pcall(match_list, matcher.list, message, plans)
+  local ok, plans = pcall(match_list, matcher.list, message)
   if ok then
-    return plans
-  elseif type(problem) == "table" and problem.route then
-    return nil, problem.message, problem.code
+    return plans or NONE
+  elseif type(plans) == "table" and plans.route then
+    return nil, plans.message, plans.code
   end
-  error(problem, 0)
+  error(plans, 0)
 end
 
 ---------------------------------------------------------------- explaining

@@ -1,8 +1,8 @@
 -- route_match: a route's `match` → a test of a message, which can also say why it does not hold.
 --
--- A compiled match is one of { all = conditions }, { any = matches }, { call = function }. A condition: { label, where, keys,
--- test(value), wants, strings } — `strings` is the list of texts of which the value must be one, where that is all there is
--- to it (route.lua makes its index of them). Nothing here is run when rules are loaded but the checks.
+-- A compiled match is one of { all = conditions }, { any = matches }, { call = function }, with `raises` where it may run the
+-- rules' own code or a pattern. A condition: { label, field, keys, value(message), holds(message), wants, strings } —
+-- `strings` is the list of texts of which the value must be one, where that is all there is to it: route.lua's index.
 
 local json = require "json"
 
@@ -246,13 +246,41 @@ local function show(value)
   return tostring(value)
 end
 
+-- A function that reads a value out of a message: keys inside of one of its fields.
+local function reader(field, keys)
+  local default, key = DEFAULTS[field], keys[1]
+  if #keys == 0 then
+    return function(message)
+      local value = message[field]
+      return value == nil and default or value
+    end
+  elseif #keys == 1 then
+    return function(message)
+      local holder = message[field]
+      return type(holder) == "table" and holder[key] or nil
+    end
+  end
+  return function(message)
+    local value = message[field]
+    for index = 1, #keys do
+      if type(value) ~= "table" then
+        return nil
+      end
+      value = value[keys[index]]
+    end
+    return value
+  end
+end
+
 local function condition(into, label, field, keys, value, fail)
   local operation = type(value) == "boolean" and presence(value) or type(value) == "table" and list_of(value, fail)
     or scalar(value, fail)
-  local default = #keys == 0 and DEFAULTS[field] or nil
+  local value_of = reader(field, keys)
+  local test = operation.whole and operation.test or over_lists(operation)
   into[#into + 1] = {
-    label = label, field = field, keys = keys, default = default, wants = operation.wants, strings = operation.strings,
-    test = operation.whole and operation.test or over_lists(operation), searches = operation.searches,
+    label = label, field = field, keys = keys, wants = operation.wants, strings = operation.strings,
+    searches = operation.searches, value = value_of,
+    holds = function(message) return test(value_of(message)) end,
   }
 end
 
@@ -348,30 +376,15 @@ end
 
 ------------------------------------------------------------------ matching
 
--- The value that a condition is about.
-local function value_of(each, message)
-  local value = message[each.field]
-  if value == nil then
-    value = each.default
-  end
-  for _, key in ipairs(each.keys) do
-    if type(value) ~= "table" then
-      return nil
-    end
-    value = value[key]
-  end
-  return value
-end
-
-M.value_of = value_of
-
--- Whether it holds. Raises what a function raises.
+-- Whether a match holds; nil always does. Raises what a function raises.
 function M.holds(match, message)
+  if not match then
+    return true
+  end
   local all = match.all
   if all then
     for index = 1, #all do
-      local each = all[index]
-      if not each.test(value_of(each, message)) then
+      if not all[index].holds(message) then
         return false
       end
     end
@@ -385,6 +398,17 @@ function M.holds(match, message)
     end
   end
   return false
+end
+
+-- The match without one of its conditions, for messages of which that is known to hold.
+function M.without(match, known)
+  local all = {}
+  for _, each in ipairs(match.all) do
+    if each ~= known then
+      all[#all + 1] = each
+    end
+  end
+  return #all > 0 and { all = all, raises = match.raises } or nil
 end
 
 -- Why it does not hold, for a person; nil when it does.
@@ -402,9 +426,8 @@ function M.why_not(match, message)
     return table.concat(reasons, "; ")
   end
   for _, each in ipairs(match.all) do
-    local value = value_of(each, message)
-    if not each.test(value) then
-      return ("%s is %s, not %s"):format(each.label, show(value), each.wants)
+    if not each.holds(message) then
+      return ("%s is %s, not %s"):format(each.label, show(each.value(message)), each.wants)
     end
   end
 end
