@@ -319,8 +319,8 @@ local function markdown_place(fence, line)
   if angle and (angle == "" or angle:find("^%a[%w+.-]*:")) then
     return url_place(angle)
   end
-  -- An expression before may be empty, and text before a statement may be skipped.
-  local starts = line:find("\1", 1, true) or not line:find("[^%s\0>*+.)%d-]")
+  -- An expression before may be empty, and text before a statement be skipped: only words since the last one are sure.
+  local starts = not line:find("[^%s\0\1>*+.)%d-][^\1]*$")
   return starts and "text" or "inline"
 end
 

@@ -319,6 +319,8 @@ describe("a value in markdown", function()
     assert.equal("x\n\\# y\n1\\. z\n\\- w\n\\=\n\u{A0}\u{A0}\u{A0}\u{A0}code", markdown("{{ x }}", "x\n# y\n1. z\n- w\n=\n    code"))
     assert.equal("\\- a", markdown("{{ x }}", "- a"))
     assert.equal("on - a", markdown("on {{ x }}", "- a"))
+    assert.equal("\\- a", markdown("{% if y then %}on {% end %}{{ x }}", "- a"))
+    assert.equal("on - a", markdown("{% if x then %}\non {{ x }}{% end %}", "- a"))
   end)
 
   it("is an address, or code, where one stands", function()
