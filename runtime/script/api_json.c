@@ -15,7 +15,7 @@
 
 int luaopen_cjson(lua_State *L);
 
-enum { DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
+enum { FEW = 16, PAIRS_MOST = 100000,  DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
 
 /* ----------------------------------------------------------------- writing */
 
@@ -87,27 +87,55 @@ static void add_array(lua_State *L, nh_text *out, int index, int depth) {
     add(L, out, "]", 1);
 }
 
+/* A pair of a table, whose key and value stand at `place` and the one after it of the stack. */
+typedef struct member {
+    const char *key;
+    size_t length;
+    int place;
+} member;
+
+static int by_key(const void *left, const void *right) {
+    const member *a = left, *b = right;
+    size_t shorter = a->length < b->length ? a->length : b->length;
+    int order = memcmp(a->key, b->key, shorter);
+    return order ? order : (a->length > b->length) - (a->length < b->length);
+}
+
+static size_t count_pairs(lua_State *L, int index) {
+    size_t count = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        count++;
+    return count;
+}
+
+/* In the order of the keys: the same table gives the same text in every state, which signatures,
+ * tests and `notifyhub explain` rest on. */
 static void add_object(lua_State *L, nh_text *out, int index, int depth) {
-    bool first = true;
+    member few[FEW];
+    int top = lua_gettop(L);
+    size_t count = count_pairs(L, index), found = 0;
+    if (count > PAIRS_MOST)
+        luaL_error(L, "json.encode: an object of more than %d pairs", PAIRS_MOST);
+    luaL_checkstack(L, 2 * (int)count + 8, "json.encode");
+    member *members = count > FEW ? lua_newuserdatauv(L, count * sizeof *members, 0) : few;
+    for (lua_pushnil(L); lua_next(L, index); found++) {
+        if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
+            luaL_error(L, "json.encode: a %s cannot be a key", luaL_typename(L, -2));
+        lua_pushvalue(L, -2); /* for lua_next, which must not see its key changed */
+        members[found].place = lua_gettop(L) - 2;
+        members[found].key = lua_tolstring(L, -3, &members[found].length);
+    }
+    qsort(members, count, sizeof *members, by_key);
     add(L, out, "{", 1);
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-        if (!first)
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
             add(L, out, ",", 1);
-        first = false;
-        if (lua_type(L, -2) != LUA_TSTRING) {
-            if (lua_type(L, -2) != LUA_TNUMBER)
-                luaL_error(L, "json.encode: a %s cannot be a key", luaL_typename(L, -2));
-            lua_pushvalue(L, -2); /* lua_next must not see its key changed */
-            lua_tostring(L, -1);
-            add_string(L, out, -1);
-            lua_pop(L, 1);
-        } else {
-            add_string(L, out, -2);
-        }
+        add_string(L, out, members[i].place);
         add(L, out, ":", 1);
-        add_value(L, out, lua_gettop(L), depth);
+        add_value(L, out, members[i].place + 1, depth);
     }
     add(L, out, "}", 1);
+    lua_settop(L, top);
 }
 
 static void add_table(lua_State *L, nh_text *out, int index, int depth) {
