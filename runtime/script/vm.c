@@ -13,6 +13,7 @@
 
 #include "runtime/core/error.h"
 #include "runtime/script/value.h"
+#include "runtime/store/shared.h"
 
 /* Percent of the live memory at which a collection begins: less garbage beside many messages in
  * flight than Lua's 200. */
@@ -107,11 +108,9 @@ static void open_libraries(lua_State *L) {
 }
 
 static void open_modules(lua_State *L) {
-    static const luaL_Reg modules[] = {{"json", nh_open_json},
-                                       {"crypto", nh_open_crypto},
-                                       {"markdown", nh_open_markdown},
-                                       {"task", nh_open_task},
-                                       {NULL, NULL}};
+    static const luaL_Reg modules[] = {{"json", nh_open_json},         {"crypto", nh_open_crypto},
+                                       {"markdown", nh_open_markdown}, {"task", nh_open_task},
+                                       {"store", nh_open_store},       {NULL, NULL}};
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LOADED);
     for (const luaL_Reg *module = modules; module->name; module++) {
         lua_pushcfunction(L, module->func);
@@ -168,6 +167,7 @@ void nh_vm_destroy(nh_vm *vm) {
         return;
     if (vm->L)
         lua_close(vm->L);
+    nh_shared_destroy(vm->owned_shared);
     nh_writer_destroy(vm->writer);
     free(vm->text.bytes);
     free(vm);

@@ -22,7 +22,9 @@ struct nh_vm {
     size_t memory;       /* bytes that Lua holds */
     nh_task *ended; /* the last task that settled, so that a failure afterwards is not its own */
     nh_text text;   /* json.encode's */
-    int main;       /* registry reference of the table that lib/main returns */
+    struct nh_shared *shared;       /* the hub's dictionary; NULL in a scratch state */
+    struct nh_shared *owned_shared; /* a scratch state's own, made when first used */
+    int main;                       /* registry reference of the table that lib/main returns */
 };
 
 /* A state with its libraries and lib/main loaded. Errors: NH_E_SCRIPT, NH_E_INTERNAL. */
@@ -48,5 +50,6 @@ int nh_open_json(lua_State *L);
 int nh_open_crypto(lua_State *L);
 int nh_open_markdown(lua_State *L);
 int nh_open_task(lua_State *L);
+int nh_open_store(lua_State *L);
 
 #endif
