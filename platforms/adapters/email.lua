@@ -6,7 +6,8 @@
 --
 -- https://www.rfc-editor.org/rfc/rfc5322, rfc8058 (one-click unsubscribe), rfc3464 (DSN)
 
-local markdown, result, text, url = require "markdown", require "result", require "text", require "url"
+local addresses, markdown, result = require "address", require "markdown", require "result"
+local text, url = require "text", require "url"
 
 -- Servers of well-known providers, by name; `domains` are those of their users' addresses.
 local PROVIDERS = {
@@ -39,67 +40,6 @@ table.sort(PROVIDER_NAMES)
 
 --------------------------------------------------------------- addresses
 
-local function domain_of(address)
-  return address:match("@([^@]+)$"):lower()
-end
-
--- Whether it is local@domain without quoting, comments or other alphabets.
-local function is_address(address)
-  local mailbox, domain = address:match("^([^@]+)@([^@]+)$")
-  return mailbox ~= nil and #address <= 254 and #mailbox <= 64 and not mailbox:find("[^%w!#$%%&'*+/=?^_`{|}~.-]")
-    and not mailbox:find("^%.") and not mailbox:find("%.$") and not mailbox:find("..", 1, true)
-    and url.is_host(domain) and not domain:find(":", 1, true)
-end
-
--- "Jane Doe <jane@example.com>" or the address alone → { address =, name = }; or nil and what is wrong.
-local function parse_address(value, field)
-  if type(value) ~= "string" or value:find("[\0-\31\127]") then
-    return nil, field .. ": holds a control character"
-  end
-  local name, address = value:match("^%s*(.-)%s*<([^<>]*)>%s*$")
-  address = address or value:match("^%s*(.-)%s*$")
-  if not is_address(address) then
-    if address:find("[\128-\255]") and address:find("@", 1, true) then
-      return nil, field .. ": an e-mail address in another alphabet cannot be written to (a domain can be written as xn--…)"
-    end
-    return nil, field .. ": not an e-mail address" .. (address:find("@", 1, true) and "" or ", it has no @")
-  end
-  name = name and name:gsub('^"(.*)"$', "%1"):gsub("\\(.)", "%1")
-  return { address = address, name = name ~= "" and name or nil }
-end
-
--- A display name is a quoted string unless it is plain words; what is not ASCII the transport encodes.
-local function mailbox(entry)
-  if not entry.name then
-    return entry.address
-  end
-  local name = entry.name
-  if name:find("[^%w !#$%%&'*+/^_`{|}~\128-\255-]") then
-    name = '"' .. name:gsub('[\\"]', "\\%0") .. '"'
-  end
-  return name .. " <" .. entry.address .. ">"
-end
-
-local function mailboxes(entries)
-  local list = {}
-  for index, entry in ipairs(entries) do
-    list[index] = mailbox(entry)
-  end
-  return table.concat(list, ", ")
-end
-
-local function parse_addresses(values, field)
-  local entries = {}
-  for index, value in ipairs(values or {}) do
-    local entry, message = parse_address(value, field)
-    if not entry then
-      return nil, message
-    end
-    entries[index] = entry
-  end
-  return entries
-end
-
 local function matches(domain, list)
   for _, each in ipairs(list or {}) do
     each = each:lower()
@@ -112,7 +52,7 @@ end
 
 -- nil when mail may go to this address, else why not.
 local function refusal(account, address)
-  local domain = domain_of(address)
+  local domain = addresses.domain(address)
   if matches(domain, account.blocked_domains) then
     return "the domain " .. domain .. " is blocked"
   elseif account.allowed_domains and not matches(domain, account.allowed_domains) then
@@ -131,7 +71,7 @@ local function addressed(delivery)
   end
   local list = {}
   for index, recipient in ipairs(recipients) do
-    local entry, message = parse_address(recipient.value, "recipient")
+    local entry, message = addresses.parse(recipient.value, "recipient")
     if not entry then
       list[index] = { refused = result.fail("invalid", message) }
     else
@@ -171,7 +111,7 @@ local function copies(delivery)
     if #list > 0 and delivery.account.individual then
       return nil, name .. ": cannot be combined with individual mails", "invalid"
     end
-    local entries, message = parse_addresses(list, name)
+    local entries, message = addresses.parse_list(list, name)
     if not entries then
       return nil, message, "invalid"
     end
@@ -213,7 +153,7 @@ end
 
 local function sender_of(account)
   local from = account.from or account.user
-  local entry, message = parse_address(from or "", "from")
+  local entry, message = addresses.parse(from or "", "from")
   if not entry then
     return nil, from and message or "from: is missing"
   end
@@ -247,7 +187,7 @@ local function rfc5322_date(seconds)
 end
 
 local function message_id(delivery, sender)
-  return "<" .. delivery.id:gsub("[^%w._-]", "-") .. "@" .. domain_of(sender.address) .. ">"
+  return "<" .. delivery.id:gsub("[^%w._-]", "-") .. "@" .. addresses.domain(sender.address) .. ">"
 end
 
 -- The title, or else the beginning of the text.
@@ -308,22 +248,22 @@ local function headers_of(delivery, sender, to, copied)
   local function add(name, value)
     headers[#headers + 1] = { name = name, value = value }
   end
-  add("From", mailbox(sender))
+  add("From", addresses.write(sender))
   local shown = {}
   for _, entry in ipairs(to) do
     shown[#shown + 1] = not entry.refused and entry or nil
   end
-  add("To", #shown > 0 and mailboxes(shown) or "undisclosed-recipients:;")
+  add("To", #shown > 0 and addresses.join(shown) or "undisclosed-recipients:;")
   if #copied.cc > 0 then
-    add("Cc", mailboxes(copied.cc))
+    add("Cc", addresses.join(copied.cc))
   end
   local reply_to = options.reply_to or account.reply_to
   if reply_to then
-    local entry, message = parse_address(reply_to, "reply_to")
+    local entry, message = addresses.parse(reply_to, "reply_to")
     if not entry then
       return nil, message, "invalid"
     end
-    add("Reply-To", mailbox(entry))
+    add("Reply-To", addresses.write(entry))
   end
   add("Subject", subject_of(delivery))
   add("Date", rfc5322_date(delivery.now))
@@ -538,7 +478,7 @@ return {
     for _, name in ipairs { "reply_to", "return_path" } do
       if account[name] then
         local entry
-        entry, message = parse_address(account[name], name)
+        entry, message = addresses.parse(account[name], name)
         if not entry then
           return nil, message
         end
@@ -546,7 +486,7 @@ return {
     end
     for _, name in ipairs { "to", "cc", "bcc" } do
       local entries
-      entries, message = parse_addresses(account[name], name)
+      entries, message = addresses.parse_list(account[name], name)
       if not entries then
         return nil, message
       elseif name ~= "to" and #entries > 0 and account.individual then
@@ -617,7 +557,7 @@ return {
     for index, attachment in ipairs(delivery.attachments) do
       attachments[index] = attachment
     end
-    local return_path = account.return_path and parse_address(account.return_path, "return_path")
+    local return_path = account.return_path and addresses.parse(account.return_path, "return_path")
     return {
       host = server.host, port = server.port, security = server.security,
       auth = account.auth or server.user and account.password and "plain" or "none",

@@ -479,7 +479,8 @@ static const cli_option options[] = {
      "a file that goes with it; may be repeated", 0, 0},
     {"id", 0, CLI_TEXT, FIELD(message.id), "ID", "its id, made when not given", 0, 0},
     {"deliver-at", 0, CLI_TEXT, FIELD(message.deliver_at), "WHEN",
-     "not before this moment: " CLI_WHEN_FORMS ". The command waits for it; ended earlier, it sends "
+     "not before this moment: " CLI_WHEN_FORMS
+     ". The command waits for it; ended earlier, it sends "
      "nothing",
      0, 0},
     {"expires-at", 0, CLI_TEXT, FIELD(message.expires_at), "WHEN",

@@ -109,9 +109,9 @@ static bool read_date(const char *text, double *seconds) {
             return false;
         offset = sign * (offset_hour * 60 + offset_minute) * 60;
     }
-    *seconds = (double)(days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second -
-                        offset) +
-               fraction;
+    *seconds =
+        (double)(days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset) +
+        fraction;
     return !*text;
 }
 

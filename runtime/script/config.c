@@ -24,8 +24,8 @@ typedef struct reading {
     nh_writer *writer;
 } reading;
 
-/* env(name [, otherwise]). A variable that is set to nothing is a mistake of whoever set it, and one
- * that would be told much later as a password that the server refuses. */
+/* env(name [, otherwise]). A variable that is set to nothing is a mistake of whoever set it, and
+ * one that would be told much later as a password that the server refuses. */
 static int env(lua_State *L) {
     const char *name = luaL_checkstring(L, 1);
     const char *value = getenv(name);
@@ -33,8 +33,9 @@ static int env(lua_State *L) {
     if (!value || empty)
         value = luaL_optstring(L, 2, NULL);
     if (!value)
-        return luaL_error(L, "the environment variable %s is %s; set it, or give env a default: "
-                             "env(\"%s\", \"\")",
+        return luaL_error(L,
+                          "the environment variable %s is %s; set it, or give env a default: "
+                          "env(\"%s\", \"\")",
                           name, empty ? "empty" : "not set", name);
     nh_push_secret(L, value, strlen(value));
     return 1;

@@ -101,8 +101,8 @@ static int push_doc(lua_State *L) {
     return 1;
 }
 
-/* The texts of all secrets in a document, added to the list on top of the stack. Depth is bounded by
- * the document's. */
+/* The texts of all secrets in a document, added to the list on top of the stack. Depth is bounded
+ * by the document's. */
 static void add_secrets(lua_State *L, const nh_value *value) {
     size_t length;
     const char *text = nh_value_bytes(value, &length);

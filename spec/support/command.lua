@@ -5,7 +5,8 @@
 --   assert.equal(0, done.status); print(done.out, done.err)
 --
 -- `before` is put in front of the program (`timeout -s INT 1`), `input` is a shell command whose
--- output is the program's stdin. Works on POSIX under Lua 5.1 to 5.4.
+-- output is the program's stdin, `interrupt` a shell condition: once it holds, SIGINT is sent ($out is
+-- the file with what the program has printed so far). Works on POSIX under Lua 5.1 to 5.4.
 local M = {}
 
 local function quote(text)
@@ -60,8 +61,12 @@ function M.run(arguments, options)
   else
     line = line .. " < /dev/null"
   end
-  os.execute(("cd %s && { %s; } >%s/out 2>%s/err; echo $? >%s/status"):format(
-    quote(options.directory or "."), line, scratch, scratch, scratch))
+  if options.interrupt then
+    line = ("%s & until %s || [ $((tries += 1)) -ge 1200 ]; do sleep 0.05; done; kill -INT $!; wait $!"):format(
+      line, options.interrupt)
+  end
+  os.execute(("cd %s && out=%s/out tries=0 && { %s; } >%s/out 2>%s/err; echo $? >%s/status"):format(
+    quote(options.directory or "."), scratch, line, scratch, scratch, scratch))
   local done = { status = tonumber(M.read(scratch .. "/status")), out = M.read(scratch .. "/out"),
                  err = M.read(scratch .. "/err") }
   M.remove(scratch)

@@ -161,6 +161,11 @@ function Sink:wait(count, seconds)
   return nil, ("%d of %d arrived"):format(#self.seen, count)
 end
 
+--- A shell condition that holds once `count` have arrived.
+function Sink:has(count)
+  return ("[ $(grep -c '^{' %s/out) -ge %d ]"):format(self.directory, count)
+end
+
 --- Waits until the receiver has ended by itself (`limit`) and returns its exit status.
 function Sink:status(seconds)
   return eventually(seconds or 5, function()

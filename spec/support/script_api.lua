@@ -115,7 +115,10 @@ end
 ----------------------------------------------------------------- sandbox
 
 local modules = { json = json, crypto = crypto, markdown = markdown, task = task }
-local files = { url = "scripts/lib/url.lua", text = "scripts/lib/text.lua", result = "scripts/lib/result.lua" }
+local files = {}
+for _, name in ipairs { "address", "result", "text", "url" } do
+  files[name] = "scripts/lib/" .. name .. ".lua"
+end
 
 local sandbox = {
   assert = assert, error = error, ipairs = ipairs, math = math, next = next, pairs = pairs, pcall = pcall,

@@ -124,7 +124,8 @@ describe("url.arguments", function()
   end)
 
   it("refuses what is unknown or wrong, without printing what may be a secret", function()
-    for _, query in ipairs { SECRET, SECRET .. "=1", "verify=" .. SECRET .. "&x=" .. SECRET, "x=" .. SECRET, ("a"):rep(40) .. "=1", "verify=" .. SECRET, "rto=-1", "rto=1e9", "rto=nan", "+h=1" } do
+    for _, query in ipairs { SECRET, SECRET .. "=1", "verify=" .. SECRET .. "&x=" .. SECRET, "x=" .. SECRET,
+      ("a"):rep(40) .. "=1", "verify=" .. SECRET, "rto=-1", "rto=1e9", "rto=nan", "+h=1" } do
       local options, message = arguments(query)
       assert.is_nil(options)
       assert.is_nil(message:find(SECRET, 1, true))

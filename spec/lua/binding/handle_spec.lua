@@ -18,7 +18,7 @@ describe("a handle", function()
   end
 
   it("tells its message's id and what state it is in", function()
-    sink = support.sink { delay = 0.2 }
+    sink = support.sink { delay = 1 }
     local handle = send { id = "deploy-1" }
     assert.equal("deploy-1", handle.id)
     assert.truthy(tostring(handle):find("deploy-1", 1, true))
@@ -132,7 +132,7 @@ describe("a handle", function()
   end)
 
   it("tells a wait that was too short, and goes on", function()
-    sink = support.sink { delay = 2 }
+    sink = support.sink { delay = 4 }
     local handle = send()
     local before = socket.gettime()
     local receipt, problem, code = handle:wait(0.1)
@@ -140,21 +140,22 @@ describe("a handle", function()
     assert.is_nil(receipt)
     assert.equal("string", type(problem))
     assert.equal("timeout", code)
-    assert.truthy(took >= 0.09 and took < 1.5)
+    assert.truthy(took >= 0.09 and took < 4)
     assert.is_nil((handle:wait(0)))
     assert.equal("delivered", handle:wait(10).status)
   end)
 
   it("is really stopped by cancel while it is queued or scheduled: it never arrives (fault 3)", function()
     sink = support.sink()
-    local handle = send { deliver_at = socket.gettime() + 0.3 }
+    local due = socket.gettime() + 2
+    local handle = send { deliver_at = due }
     assert.is_true(handle:cancel())
     assert.is_false(handle:cancel())
     local receipt, _, code = handle:wait(10)
     assert.equal("cancelled", receipt.status)
     assert.equal("cancelled", code)
     assert.equal("cancelled", handle:status().state)
-    assert.equal("delivered", send { deliver_at = socket.gettime() + 0.5 }:wait(10).status)
+    assert.equal("delivered", send { deliver_at = due + 0.2 }:wait(20).status)
     assert.equal(1, sink:stop().arrivals)
   end)
 
@@ -349,12 +350,12 @@ describe("a handle", function()
   end)
 
   it("sends to all targets at the same time (fault 8)", function()
-    sink = support.sink { delay = 0.3 }
+    sink = support.sink { delay = 1 }
     local targets = {}
     for i = 1, 10 do targets[i] = support.path(sink, "c" .. i) end
     local before = socket.gettime()
-    assert.equal("delivered", send { targets = targets }:wait(10).status)
-    assert.truthy(socket.gettime() - before < 1.5)
+    assert.equal("delivered", send { targets = targets }:wait(20).status)
+    assert.truthy(socket.gettime() - before < 9)
   end)
 
   it("is refused at once when the queue is full, and accepted again later (fault 6)", function()
@@ -365,7 +366,7 @@ describe("a handle", function()
     for i = 1, 10 do held[i] = assert(small:send_async(message)) end
     local before = socket.gettime()
     local sent, problem, code = small:send_async(message)
-    assert.truthy(socket.gettime() - before < 1)
+    assert.truthy(socket.gettime() - before < 5)
     assert.is_nil(sent)
     assert.equal("string", type(problem))
     assert.equal("queue_full", code)

@@ -134,7 +134,7 @@ describe("notifyhub receive", function()
       local status = request(sink.url, { body = "x" })
       local took = socket.gettime() - before
       assert.equal(200, status)
-      assert.is_true(took >= 0.5 and took < 3, ("took %.2f s"):format(took))
+      assert.is_true(took >= 0.5 and took < 10, ("took %.2f s"):format(took))
       assert.is_true(socket.gettime() - sink:arrivals()[1].time >= 0.45)
     end)
 

@@ -17,13 +17,12 @@ describe("a message with several targets", function()
   after_each(support.finish)
 
   it("goes out to all of them at once (fault 8)", function()
-    local sink = support.sink { delay = 0.5 }
+    local sink = support.sink { delay = 2 }
     local hub = support.hub()
-    local started = socket.gettime()
-    local receipt = assert(hub:send({ title = "t", targets = targets(sink, 5) }, 10))
-    local took = socket.gettime() - started
+    local receipt = assert(hub:send({ title = "t", targets = targets(sink, 5) }, 20))
     assert.equal("delivered", receipt.status)
-    assert.is_true(took >= 0.5 and took < 1.5, took)
+    local arrivals = assert(sink:wait(5))
+    assert.is_true(arrivals[5].time - arrivals[1].time < 2) -- the last came before the first was answered
     assert.equal(5, sink:stop().arrivals)
   end)
 
@@ -177,12 +176,14 @@ describe("a message that is cancelled", function()
   it("before its time never goes out (fault 3)", function()
     local sink = support.sink()
     local hub = support.hub()
-    local handle = assert(hub:send_async { title = "t", targets = { sink.target }, deliver_at = socket.gettime() + 0.4 })
+    local due = socket.gettime() + 2
+    local handle = assert(hub:send_async { title = "t", targets = { sink.target }, deliver_at = due })
     assert.equal("scheduled", handle:status().state)
     assert.is_true(handle:cancel())
     is_cancelled(handle)
-    socket.sleep(0.7)
-    assert.equal(0, sink:stop().arrivals)
+    local later = hub:send({ title = "t", targets = { sink.target }, deliver_at = due + 0.2 }, 20)
+    assert.equal("delivered", later.status)
+    assert.equal(1, sink:stop().arrivals)
   end)
 
   it("between two attempts is not sent again (fault 3)", function()
@@ -201,19 +202,17 @@ describe("a message that is cancelled", function()
   it("in flight ends at once, its connection with it (fault 3)", function()
     -- A server that accepts and reads, but has not answered: what it gets after the cancellation is the end.
     local server = assert(socket.bind("127.0.0.1", 0))
-    server:settimeout(5)
+    server:settimeout(20)
     local _, port = server:getsockname()
     local hub = support.hub()
     local handle = assert(hub:send_async { title = "t", targets = { ("json://127.0.0.1:%d/x"):format(port) } })
     local peer = assert(server:accept())
-    peer:settimeout(5)
+    peer:settimeout(20) -- less than the transfer itself may take
     assert.equal("POST /x HTTP/1.1", peer:receive "*l")
-    local started = socket.gettime()
     assert.is_true(handle:cancel())
     is_cancelled(handle)
     local _, problem = peer:receive "*a"
     assert.is_true(problem == nil or problem == "closed", problem)
-    assert.is_true(socket.gettime() - started < 2)
     peer:close()
     server:settimeout(0.3)
     assert.is_nil((server:accept())) -- nor does it come back
@@ -233,13 +232,11 @@ describe("a message's times", function()
   end)
 
   it("timeout ends it wherever it is, with what it waited for unsent", function()
-    local sink = support.sink { delay = 3 }
+    local sink = support.sink { delay = 20 }
     local hub = support.hub()
-    local started = socket.gettime()
-    local receipt, _, code = hub:send({ title = "t", targets = { sink.target }, timeout = 0.3 }, 10)
+    local receipt, _, code = assert(hub:send({ title = "t", targets = { sink.target }, timeout = 1 }, 15))
     assert.equal("failed", receipt.status)
     assert.equal("timeout", code)
-    assert.is_true(socket.gettime() - started < 2)
     assert.equal(1, receipt.results[1].attempts)
     assert.is_true(receipt.results[1].latency >= 0.2, receipt.results[1].latency)
   end)

@@ -115,8 +115,9 @@ static void caps_what_it_reads(void) {
     response = ask(document("{" URL "body/65537'}", plain.port));
     CHECK_ERROR(response, "too_large", "body is over 65536 bytes");
     CHECK(nh_value_bool(nh_value_get(response, "sent")));
-    CHECK_ERROR(ask(document("{" URL "header/70000'}", plain.port)), "too_large", "header is over");
-    CHECK_ERROR(ask(document("{" URL "line/60000000'}", plain.port)), "too_large",
+    CHECK_ERROR(ask(document("{" URL "header/70000','timeout':90}", plain.port)), "too_large",
+                "header is over");
+    CHECK_ERROR(ask(document("{" URL "line/60000000','timeout':90}", plain.port)), "too_large",
                 "header is over");
 }
 
@@ -209,10 +210,11 @@ static void carries_a_thousand_at_once(void) {
     long long before = server_count("requests");
     double begin = seconds_now();
     for (int i = 0; i < MANY; i++)
-        exchange_start(&each[i], document("{" URL "delay/0.5?n=%d','body':'x'}", plain.port, i));
+        exchange_start(
+            &each[i], document("{" URL "delay/0.5?n=%d','body':'x','timeout':100}", plain.port, i));
     int answered = 0;
     for (int i = 0; i < MANY; i++) {
-        turn_until(&each[i], 30);
+        turn_until(&each[i], 100);
         answered += each[i].done == 1 && number(nh_doc_root(each[i].response), "status") == 200;
         exchange_free(&each[i]);
     }
