@@ -175,8 +175,8 @@ static void leave_and_tell(nh_breaker *breaker, host *h, const news *told) {
 static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
     const host *h = (const host *)entry;
     uint64_t calls, failures;
-    if (h->state != NH_BREAKER_CLOSED) /* the gauges count it */
-        return NH_ENTRY_PINNED;
+    if (h->state != NH_BREAKER_CLOSED)
+        return NH_ENTRY_SPARE; /* or hosts that nobody asks for again would fill the table */
     sum(h, now, &calls, &failures);
     return failures == 0 && h->row == 0 ? NH_ENTRY_IDLE : NH_ENTRY_SPARE;
 }
@@ -186,7 +186,13 @@ static void born(nh_entry *entry, void *user) {
     ((host *)entry)->token = atomic_load_explicit(&breaker->tokens, memory_order_relaxed);
 }
 
-static const nh_table_kind kind = {sizeof(host), born, worth};
+static void gone(nh_entry *entry, void *user) {
+    _Atomic size_t *left = gauge(user, ((host *)entry)->state);
+    if (left)
+        atomic_fetch_sub_explicit(left, 1, memory_order_relaxed);
+}
+
+static const nh_table_kind kind = {sizeof(host), born, gone, worth};
 
 nh_breaker *nh_breaker_create(size_t keys, uint64_t seed, nh_breaker_changed *changed, void *user) {
     nh_breaker *breaker = calloc(1, sizeof *breaker);

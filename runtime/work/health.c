@@ -217,7 +217,7 @@ static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
     return NH_ENTRY_IDLE; /* nothing is wrong when figures are forgotten: the oldest go */
 }
 
-static const nh_table_kind kind_of_table = {sizeof(subject), NULL, worth};
+static const nh_table_kind kind_of_table = {sizeof(subject), NULL, NULL, worth};
 
 nh_health *nh_health_create(size_t keys) {
     nh_health *health = calloc(1, sizeof *health);

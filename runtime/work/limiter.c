@@ -123,7 +123,7 @@ static void born(nh_entry *entry, void *user) {
     renew((bucket *)entry, user);
 }
 
-static const nh_table_kind kind = {sizeof(bucket), born, worth};
+static const nh_table_kind kind = {sizeof(bucket), born, NULL, worth};
 
 nh_limiter *nh_limiter_create(size_t keys) {
     nh_limiter *limiter = calloc(1, sizeof *limiter);

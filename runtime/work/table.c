@@ -152,6 +152,8 @@ static bool evict(nh_table *table, shard *home, uint64_t now) {
         at = &(*at)->next;
     *at = victim->next;
     take_out(home, victim);
+    if (table->kind->gone)
+        table->kind->gone(victim, table->user);
     free(victim);
     home->count--;
     home->evicted++;

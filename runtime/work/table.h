@@ -31,7 +31,9 @@ typedef enum nh_entry_worth {
 
 typedef struct nh_table_kind {
     size_t size; /* of the user's structure; a new entry is zeros behind its nh_entry */
-    void (*born)(nh_entry *entry, void *user); /* NULL allowed; under the lock */
+    /* Under the lock; NULL allowed. `gone` is of entries that make room, not of the table's end. */
+    void (*born)(nh_entry *entry, void *user);
+    void (*gone)(nh_entry *entry, void *user);
     nh_entry_worth (*worth)(const nh_entry *entry, uint64_t now);
 } nh_table_kind;
 

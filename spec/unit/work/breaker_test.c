@@ -224,7 +224,8 @@ static void is_bounded(void) {
     nh_breaker_read(breaker, &figures);
     CHECK_INT((long long)figures.table.keys, 64);
     CHECK_INT((long long)figures.open, 64);
-    CHECK(figures.table.refused > 0);
+    CHECK_INT((long long)figures.table.refused, 0); /* the newest is always watched */
+    CHECK_INT((long long)figures.opened, 1000);
     nh_breaker_destroy(breaker);
 }
 
@@ -263,10 +264,11 @@ static void is_shared_by_threads(void) {
 static void tells_what_a_call_costs(void) {
     enum { CALLS = 200000 };
     nh_breaker *breaker = make();
-    uint64_t before = nh_monotonic();
+    uint64_t before = nh_clock_read(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < CALLS; i++)
         call(breaker, NH_OUTCOME_SUCCESS, START + (uint64_t)i * 1000);
-    printf("# %.0f ns for before and after\n", (double)(nh_monotonic() - before) / CALLS);
+    printf("# %.0f ns for before and after\n",
+           (double)(nh_clock_read(CLOCK_THREAD_CPUTIME_ID) - before) / CALLS);
     nh_breaker_destroy(breaker);
 }
 

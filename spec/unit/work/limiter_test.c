@@ -278,11 +278,11 @@ static void tells_what_a_call_costs(void) {
     nh_limiter *limiter = nh_limiter_create(0);
     nh_rate rate = rate_of(1000000, 1, 1000000);
     nh_ticket ticket;
-    uint64_t before = nh_monotonic();
+    uint64_t before = nh_clock_read(CLOCK_THREAD_CPUTIME_ID);
     for (int i = 0; i < CALLS; i++)
         nh_limiter_take(limiter, "hooks.example.com", 17, &rate, 1, -1, START + (uint64_t)i * 1000,
                         &ticket);
-    printf("# %.0f ns a take\n", (double)(nh_monotonic() - before) / CALLS);
+    printf("# %.0f ns a take\n", (double)(nh_clock_read(CLOCK_THREAD_CPUTIME_ID) - before) / CALLS);
     nh_limiter_destroy(limiter);
 }
 
