@@ -31,7 +31,7 @@ typedef struct lane {
     bool full;       /* it was, in this window: then the limit is what holds it back */
     bool learned;    /* it has backed off, and grows slowly from now on */
     uint32_t epoch;  /* how often it has backed off */
-    unsigned credits[NH_PRIORITIES];
+    unsigned credits[NH_PRIORITIES], counts[NH_PRIORITIES]; /* counts: who waits */
     nh_slot *first[NH_PRIORITIES], *last[NH_PRIORITIES];
 } lane;
 
@@ -70,7 +70,7 @@ static void born(nh_entry *entry, void *user) {
     l->limit = l->window = lanes->options.start;
 }
 
-static const nh_table_kind kind = {sizeof(lane), born, worth};
+static const nh_table_kind kind = {sizeof(lane), born, NULL, worth};
 
 nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error) {
     options.least = options.least ? options.least : NH_LANE_LEAST;
@@ -116,6 +116,7 @@ static void append(nh_lanes *lanes, lane *l, nh_slot *slot) {
     *(slot->prev ? &slot->prev->next : &l->first[slot->priority]) = slot;
     l->last[slot->priority] = slot;
     l->waiting++;
+    l->counts[slot->priority]++;
     l->full = true;
     add(&lanes->waiting, 1);
 }
@@ -125,6 +126,7 @@ static void take_out(nh_lanes *lanes, lane *l, nh_slot *slot) {
     *(slot->next ? &slot->next->prev : &l->last[slot->priority]) = slot->prev;
     slot->next = slot->prev = NULL;
     l->waiting--;
+    l->counts[slot->priority]--;
     add(&lanes->waiting, (size_t)-1);
 }
 
@@ -194,6 +196,7 @@ bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priorit
     slot->lane = l;
     slot->next = slot->prev = NULL;
     slot->priority = (uint8_t)priority;
+    slot->since = now;
     slot->phase = HELD;
     if (!l)
         return true;
@@ -252,9 +255,12 @@ void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
         return;
     view->limit = l->limit;
     view->held = l->held;
-    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
-        for (const nh_slot *slot = l->first[priority]; slot; slot = slot->next)
-            view->waiting[priority]++;
+    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++) {
+        const nh_slot *first = l->first[priority];
+        double age = first && now > first->since ? (double)(now - first->since) / 1e9 : 0;
+        view->waiting[priority] = l->counts[priority];
+        view->oldest = age > view->oldest ? age : view->oldest;
+    }
     nh_table_leave(lanes->table, &l->base);
 }
 

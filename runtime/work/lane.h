@@ -30,6 +30,7 @@ struct nh_slot {
     /* The lanes' own. */
     nh_slot *next, *prev;
     struct lane *lane; /* NULL: none, or one that found no room and is not counted */
+    uint64_t since;    /* when it was asked for */
     uint32_t epoch;    /* the lane's, when the slot was granted */
     uint8_t priority;
     uint8_t phase;
@@ -52,6 +53,7 @@ typedef struct nh_lane_figures {
 
 typedef struct nh_lane_view {
     unsigned limit, held, waiting[NH_PRIORITIES];
+    double oldest; /* seconds that the longest has waited */
 } nh_lane_view;
 
 typedef struct nh_lanes nh_lanes;
