@@ -133,7 +133,7 @@ void nh_metrics_attempt(nh_metrics *metrics, const char *platform, size_t length
     seconds = seconds > 0 && seconds < 1e9 ? seconds : 0;
     while (bucket < BOUNDS && seconds > bounds[bucket].seconds)
         bucket++;
-    add(&at->codes[code], 1);
+    add(&at->codes[(size_t)code < CODES ? code : NH_E_INTERNAL], 1);
     add(&at->times[bucket], 1);
     add(&at->nanoseconds, (uint64_t)(seconds * 1e9));
 }
