@@ -21,12 +21,16 @@
 #define PREFIX         "notifyhub_"
 #define NAME_MAX_BYTES 64 /* of a platform */
 
+/* A place for each code, NH_OK first. */
 enum {
-    CODES = 1 /* "ok" */
-#define NH_X(symbol, name, retryable, text) +1
+    CODE_OK,
+#define NH_X(symbol, name, retryable, text) CODE_##symbol,
     NH_ERRORS(NH_X)
 #undef NH_X
-        ,
+        CODES
+};
+
+enum {
     STATUSES = NH_EXPIRED + 1,
     OTHER = NH_METRICS_PLATFORMS, /* the row of all that found none */
 };
