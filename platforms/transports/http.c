@@ -37,9 +37,9 @@ struct nh_transport {
 
 typedef struct http_request {
     nh_span url, method, body, user, password, bearer, ca_file, client_cert, client_key, proxy;
-    const nh_value *headers, *form, *multipart;
+    const nh_value *headers, *form, *multipart, *guard_allow;
     double timeout, connect_timeout; /* 0: not named */
-    bool verify, http2;
+    bool verify, http2, guard;
 } http_request;
 
 #define FIELD(name, type)                                                                          \
@@ -50,7 +50,8 @@ static const nh_field fields[] = {
     FIELD(user, BYTES),       FIELD(password, BYTES), FIELD(bearer, BYTES),
     FIELD(timeout, SECONDS),  FIELD(verify, BOOL),    FIELD(connect_timeout, SECONDS),
     FIELD(ca_file, BYTES),    FIELD(proxy, BYTES),    FIELD(client_cert, BYTES),
-    FIELD(client_key, BYTES), FIELD(http2, BOOL),
+    FIELD(client_key, BYTES), FIELD(http2, BOOL),     FIELD(guard, BOOL),
+    FIELD(guard_allow, LIST),
 };
 #undef FIELD
 
@@ -59,6 +60,7 @@ typedef struct http_transfer {
     nh_transport *transport;
     nh_transfer *transfer;
     http_request request; /* spans borrowed from the request's document */
+    nh_guard *guard;
     struct curl_slist *headers;
     curl_mime *mime;
     nh_text form; /* encoded; libcurl reads it in place */
@@ -111,7 +113,16 @@ static nh_err read_request(const nh_value *value, http_request *request, nh_erro
         return nh_fields_fail(error, NH_E_INVALID, "body, form, multipart: only one may be given");
     if (request->bearer.bytes && request->user.bytes)
         return nh_fields_fail(error, NH_E_INVALID, "bearer, user: only one may be given");
+    if (request->guard_allow && !request->guard)
+        return nh_fields_fail(error, NH_E_INVALID, "guard_allow: needs guard = true");
     return NH_OK;
+}
+
+static nh_err set_guard(http_transfer *http, nh_error *error) {
+    const http_request *request = &http->request;
+    if (!request->guard)
+        return NH_OK;
+    return nh_guard_create(request->guard_allow, request->proxy.length > 0, &http->guard, error);
 }
 
 /* Sets a string option from a span. libcurl's own answer matters: an option it does not take must
@@ -369,6 +380,7 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
 }
 
 static void destroy(http_transfer *http) {
+    nh_guard_destroy(http->guard);
     curl_slist_free_all(http->headers);
     curl_mime_free(http->mime);
     nh_text_term(&http->form);
@@ -393,7 +405,8 @@ static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_
         transfer->done(transfer, nh_response_error(NH_E_INTERNAL, false, "out of memory"));
         return;
     }
-    if (read_request(request, &http->request, &error) != NH_OK) {
+    if (read_request(request, &http->request, &error) != NH_OK ||
+        set_guard(http, &error) != NH_OK) {
         free(http);
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
         return;
@@ -409,6 +422,7 @@ static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_
         .respond = respond,
         .finish = finish,
         .timeout = timeout > 0 ? timeout : transport->limits.timeout,
+        .guard = http->guard,
     };
     transfer->state = http;
     nh_multi_submit(transport->multi, &http->job);

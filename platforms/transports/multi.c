@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -156,12 +157,22 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *u
     return arm(socket, fd) ? -1 : 0;
 }
 
+/* Of several addresses of a name the first that was refused is told. */
+static bool passes(nh_multi_job *job, const char *refused) {
+    if (refused && !job->refused)
+        job->refused = refused;
+    return !refused;
+}
+
 static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
     (void)purpose;
+    nh_multi_job *job = user;
+    if (!passes(job, job->guard ? nh_guard_refuses(job->guard, &address->addr) : NULL))
+        return CURL_SOCKET_BAD;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;
-    nh_multi_socket *record = socket_record(user, fd);
+    nh_multi_socket *record = socket_record(job->multi, fd);
     if (!record) {
         close(fd);
         return CURL_SOCKET_BAD;
@@ -169,6 +180,14 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
     disarm(record);
     record->kept = true;
     return fd;
+}
+
+/* Before a request goes, over a connection that may have been opened by one without this guard. */
+static int check_connection(void *user, char *address, char *local, int port, int local_port) {
+    (void)local, (void)local_port;
+    nh_multi_job *job = user;
+    return passes(job, nh_guard_refuses_text(job->guard, address, port)) ? CURL_PREREQFUNC_OK
+                                                                         : CURL_PREREQFUNC_ABORT;
 }
 
 static int close_socket(void *user, curl_socket_t fd) {
@@ -278,6 +297,13 @@ static void recycle(nh_multi *multi, CURL *easy) {
 static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
     CURL *easy = job->easy;
     nh_multi_end end = {.easy = easy, .code = code, .detail = job->detail};
+    /* Another address of the same name may have been fine. */
+    end.refused =
+        job->refused && (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK);
+    if (end.refused) /* never the address: who wrote the message may not look around through us */
+        snprintf(job->detail, sizeof job->detail,
+                 "the guard refuses %s; to allow it, the operator adds it to guard_allow",
+                 job->refused);
     curl_multi_remove_handle(multi->curl, easy);
     delist(multi, job);
     nh_doc *response = job->respond(job, &end);
@@ -323,7 +349,11 @@ static void set_common(nh_multi *multi, nh_multi_job *job, CURL *easy) {
     /* Never wait for a resolver's thread when a transfer is stopped: the thread ends alone. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, multi);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, job);
+    if (job->guard) {
+        curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, check_connection);
+        curl_easy_setopt(easy, CURLOPT_PREREQDATA, job);
+    }
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left * 1e3) + 1);
@@ -346,6 +376,7 @@ static void start(nh_multi *multi, nh_multi_job *job) {
         return;
     }
     job->detail[0] = '\0';
+    job->refused = NULL;
     set_common(multi, job, easy);
     if (job->prepare(job, easy, &end.error) != NH_OK) {
         recycle(multi, easy);
@@ -529,6 +560,8 @@ static const struct meaning *meaning_of(CURLcode code) {
 nh_err nh_multi_error(const nh_multi_end *end) {
     if (!end->easy)
         return end->error.code;
+    if (end->refused)
+        return NH_E_INVALID;
     /* A handshake that the network broke may succeed the next time. */
     long number = 0;
     if (end->code == CURLE_SSL_CONNECT_ERROR &&
@@ -542,6 +575,8 @@ nh_err nh_multi_error(const nh_multi_end *end) {
 const char *nh_multi_text(const nh_multi_end *end) {
     if (!end->easy)
         return end->error.message;
+    if (end->refused)
+        return end->detail;
     const struct meaning *meaning = meaning_of(end->code);
     if (!meaning)
         return curl_easy_strerror(end->code);

@@ -9,6 +9,7 @@
 
 #include <curl/curl.h>
 
+#include "platforms/transports/address.h"
 #include "runtime/work/transport.h"
 
 typedef struct nh_multi nh_multi;
@@ -20,6 +21,7 @@ typedef struct nh_multi_end {
     CURLcode code;
     const char *detail; /* libcurl's own words, "" when it had none; see nh_multi_text */
     nh_error error;     /* why it never started; NH_OK when `easy` is set */
+    bool refused;       /* the guard refused where it was going; `detail` says why */
 } nh_multi_end;
 
 struct nh_multi_job {
@@ -29,14 +31,16 @@ struct nh_multi_job {
     nh_doc *(*respond)(nh_multi_job *job, const nh_multi_end *end);
     /* Takes the response. The handle is no longer the job's, whose memory may go. May submit. */
     void (*finish)(nh_multi_job *job, nh_doc *response);
-    double timeout; /* seconds from submit to end, waiting for a place included */
+    double timeout;        /* seconds from submit to end, waiting for a place included */
+    const nh_guard *guard; /* NULL: any address. Borrowed until the end */
 
     /* nh_multi's own. */
     nh_multi *multi; /* NULL unless submitted */
     CURL *easy;      /* NULL while it waits */
     nh_multi_job *next, *prev;
-    nh_timer timer; /* the timeout of a job that waits */
-    uint64_t due;   /* when the timeout ends, in the loop's time */
+    nh_timer timer;      /* the timeout of a job that waits */
+    uint64_t due;        /* when the timeout ends, in the loop's time */
+    const char *refused; /* the rule of the guard that an address broke */
     char detail[CURL_ERROR_SIZE];
 };
 

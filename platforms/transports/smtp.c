@@ -68,21 +68,22 @@ struct nh_transport {
 
 typedef struct smtp_request {
     nh_span host, security, auth, user, password, from, text, html, ca_file, hello;
-    const nh_value *recipients, *headers, *attachments, *dsn;
+    const nh_value *recipients, *headers, *attachments, *dsn, *guard_allow;
     int port;
     double timeout, connect_timeout; /* 0: not named */
-    bool verify;
+    bool verify, guard;
 } smtp_request;
 
 #define FIELD(name, type)                                                                          \
     { #name, NH_FIELD_##type, offsetof(smtp_request, name) }
 static const nh_field fields[] = {
-    FIELD(host, BYTES),      FIELD(port, PORT),       FIELD(security, BYTES),
-    FIELD(auth, BYTES),      FIELD(user, BYTES),      FIELD(password, BYTES),
-    FIELD(from, BYTES),      FIELD(recipients, LIST), FIELD(headers, PAIRS),
-    FIELD(text, BYTES),      FIELD(html, BYTES),      FIELD(attachments, LIST),
-    FIELD(dsn, LIST),        FIELD(verify, BOOL),     FIELD(ca_file, BYTES),
-    FIELD(timeout, SECONDS), FIELD(hello, BYTES),     FIELD(connect_timeout, SECONDS),
+    FIELD(host, BYTES),      FIELD(port, PORT),        FIELD(security, BYTES),
+    FIELD(auth, BYTES),      FIELD(user, BYTES),       FIELD(password, BYTES),
+    FIELD(from, BYTES),      FIELD(recipients, LIST),  FIELD(headers, PAIRS),
+    FIELD(text, BYTES),      FIELD(html, BYTES),       FIELD(attachments, LIST),
+    FIELD(dsn, LIST),        FIELD(verify, BOOL),      FIELD(ca_file, BYTES),
+    FIELD(timeout, SECONDS), FIELD(hello, BYTES),      FIELD(connect_timeout, SECONDS),
+    FIELD(guard, BOOL),      FIELD(guard_allow, LIST),
 };
 #undef FIELD
 
@@ -91,6 +92,7 @@ typedef struct smtp_transfer {
     nh_transport *transport;
     nh_transfer *transfer;
     smtp_request request; /* spans borrowed from the request's document */
+    nh_guard *guard;
     security security;
     mechanism auth;
     size_t recipient_count;
@@ -194,8 +196,14 @@ static nh_err read_request(const nh_value *value, smtp_transfer *mail, nh_error 
         return nh_fields_fail(error, NH_E_INVALID, "from: is not an address");
     if (!request->text.bytes && !request->html.bytes)
         return nh_fields_fail(error, NH_E_INVALID, "text, html: one of them is required");
+    if (request->guard_allow && !request->guard)
+        return nh_fields_fail(error, NH_E_INVALID, "guard_allow: needs guard = true");
     failed = check_recipients(mail, error);
-    return failed ? failed : check_dsn(mail, error);
+    if (!failed)
+        failed = check_dsn(mail, error);
+    if (!failed && request->guard)
+        failed = nh_guard_create(request->guard_allow, false, &mail->guard, error);
+    return failed;
 }
 
 /* ---------------------------------------------------------------- envelope */
@@ -469,6 +477,7 @@ static void clear_try(smtp_transfer *mail) {
 static void destroy(smtp_transfer *mail) {
     clear_try(mail);
     nh_smtp_talk_term(&mail->talk);
+    nh_guard_destroy(mail->guard);
     free(mail);
 }
 
@@ -529,6 +538,7 @@ static void smtp_start(nh_transport *transport, nh_transfer *transfer, const nh_
         .respond = respond,
         .finish = finish,
         .timeout = timeout > 0 ? timeout : transport->limits.timeout,
+        .guard = mail->guard,
     };
     mail->due = nh_loop_now(transport->loop) + (uint64_t)(mail->job.timeout * 1e9);
     transfer->state = mail;

@@ -1,0 +1,272 @@
+/* lane.c — a limit of concurrent calls for each target, found by additive increase and
+ * multiplicative decrease.
+ *
+ * Any thread; acquire → release, or acquire → cancel. A window is as many successes as the limit
+ * is; after one in which the lane was full the limit grows by one. Until the target first objects
+ * it grows by one a success, that is doubles a window: a batch to a healthy target should not wait
+ * for a limit to be learned. A call that tells of too much halves the limit, once for all the calls
+ * that were under way when it was halved (the epoch). From then on the lane grows by windows.
+ *
+ * Slots are given by weight, 8:4:2:1: a round gives each priority its credit, and a new round
+ * begins when no one who waits has credit left. As each call costs one, that is deficit round robin
+ * with the weights as quanta. Who waits is a list threaded through the callers' own slots, so
+ * nothing is allocated for a wait. A call costs a table's lock and a few pointer moves.
+ */
+#include "runtime/work/lane.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "runtime/core/error.h"
+
+enum phase { IDLE, WAITING, HELD };
+
+static const unsigned weights[NH_PRIORITIES] = {
+    [NH_LOW] = 1, [NH_NORMAL] = 2, [NH_HIGH] = 4, [NH_URGENT] = 8};
+
+typedef struct lane {
+    nh_entry base;
+    unsigned limit, held, waiting;
+    unsigned window; /* successes until it ends */
+    bool full;       /* it was, in this window: then the limit is what holds it back */
+    bool learned;    /* it has backed off, and grows slowly from now on */
+    uint32_t epoch;  /* how often it has backed off */
+    unsigned credits[NH_PRIORITIES], counts[NH_PRIORITIES]; /* counts: who waits */
+    nh_slot *first[NH_PRIORITIES], *last[NH_PRIORITIES];
+} lane;
+
+struct nh_lanes {
+    nh_table *table;
+    nh_lane_options options;
+    _Atomic size_t held, waiting;
+    _Atomic uint64_t backoffs;
+};
+
+nh_load nh_lane_load(nh_err code) {
+    /* What is not listed never reached the target, or was about the message. */
+    static const uint8_t loads[] = {
+        [NH_OK] = NH_LOAD_FINE,
+        [NH_E_RATE_LIMITED] = NH_LOAD_TOO_MUCH,
+        [NH_E_UNAVAILABLE] = NH_LOAD_TOO_MUCH,
+        [NH_E_TIMEOUT] = NH_LOAD_TOO_MUCH,
+        [NH_E_INTERNAL] = NH_LOAD_NONE, /* the last of the list: makes the table whole */
+    };
+    return (size_t)code < sizeof loads ? loads[code] : NH_LOAD_NONE;
+}
+
+/* ------------------------------------------------------------------- table */
+
+static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
+    const lane *l = (const lane *)entry;
+    (void)now;
+    if (l->held > 0 || l->waiting > 0)
+        return NH_ENTRY_PINNED;
+    return l->learned ? NH_ENTRY_SPARE : NH_ENTRY_IDLE;
+}
+
+static void born(nh_entry *entry, void *user) {
+    const nh_lanes *lanes = user;
+    lane *l = (lane *)entry;
+    l->limit = l->window = lanes->options.start;
+}
+
+static const nh_table_kind kind = {sizeof(lane), born, NULL, worth};
+
+nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error) {
+    options.least = options.least ? options.least : NH_LANE_LEAST;
+    options.most = options.most ? options.most : NH_LANE_MOST;
+    if (!options.start) { /* the default, as far as the other two allow */
+        options.start = NH_LANE_START < options.most ? NH_LANE_START : options.most;
+        options.start = options.start > options.least ? options.start : options.least;
+    }
+    if (options.least > options.start || options.start > options.most) {
+        nh_error_set(error, NH_E_CONFIG,
+                     "lanes: least, start and most are %u, %u and %u and must be in this order",
+                     options.least, options.start, options.most);
+        return NULL;
+    }
+    nh_lanes *lanes = calloc(1, sizeof *lanes);
+    if (lanes)
+        lanes->options = options;
+    if (!lanes || !(lanes->table = nh_table_create(&kind, lanes, keys))) {
+        free(lanes);
+        nh_error_set(error, NH_E_INTERNAL, "out of memory");
+        return NULL;
+    }
+    return lanes;
+}
+
+void nh_lanes_destroy(nh_lanes *lanes) {
+    if (!lanes)
+        return;
+    nh_table_destroy(lanes->table);
+    free(lanes);
+}
+
+static void add(_Atomic size_t *gauge, size_t change) {
+    atomic_fetch_add_explicit(gauge, change, memory_order_relaxed);
+}
+
+/* ----------------------------------------------------------------- waiting */
+
+static void append(nh_lanes *lanes, lane *l, nh_slot *slot) {
+    slot->phase = WAITING;
+    slot->next = NULL;
+    slot->prev = l->last[slot->priority];
+    *(slot->prev ? &slot->prev->next : &l->first[slot->priority]) = slot;
+    l->last[slot->priority] = slot;
+    l->waiting++;
+    l->counts[slot->priority]++;
+    l->full = true;
+    add(&lanes->waiting, 1);
+}
+
+static void take_out(nh_lanes *lanes, lane *l, nh_slot *slot) {
+    *(slot->prev ? &slot->prev->next : &l->first[slot->priority]) = slot->next;
+    *(slot->next ? &slot->next->prev : &l->last[slot->priority]) = slot->prev;
+    slot->next = slot->prev = NULL;
+    l->waiting--;
+    l->counts[slot->priority]--;
+    add(&lanes->waiting, (size_t)-1);
+}
+
+/* Who is next: the most urgent that has credit. Somebody waits. */
+static nh_slot *choose(lane *l) {
+    for (;;) {
+        for (int priority = NH_URGENT; priority >= NH_LOW; priority--)
+            if (l->first[priority] && l->credits[priority] > 0) {
+                l->credits[priority]--;
+                return l->first[priority];
+            }
+        for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
+            l->credits[priority] = weights[priority];
+    }
+}
+
+static void hold(nh_lanes *lanes, lane *l, nh_slot *slot) {
+    slot->phase = HELD;
+    slot->epoch = l->epoch;
+    l->held++;
+    l->full |= l->held >= l->limit;
+    add(&lanes->held, 1);
+}
+
+/* Gives out what is free; returns those who got it, linked by `next`, to be told without the lock.
+ */
+static nh_slot *give(nh_lanes *lanes, lane *l) {
+    nh_slot *granted = NULL, **end = &granted;
+    while (l->waiting > 0 && l->held < l->limit) {
+        nh_slot *slot = choose(l);
+        take_out(lanes, l, slot);
+        hold(lanes, l, slot);
+        *end = slot;
+        end = &slot->next;
+    }
+    return granted;
+}
+
+/* -------------------------------------------------------------------- AIMD */
+
+static void grow(const nh_lanes *lanes, lane *l) {
+    bool ended = --l->window == 0;
+    if (l->full && l->limit < lanes->options.most && (ended || !l->learned))
+        l->limit++;
+    if (ended) {
+        l->window = l->limit;
+        l->full = l->held >= l->limit;
+    }
+}
+
+static void back_off(nh_lanes *lanes, lane *l, const nh_slot *slot) {
+    if (slot->epoch != l->epoch)
+        return;
+    l->limit = l->limit / 2 > lanes->options.least ? l->limit / 2 : lanes->options.least;
+    l->epoch++;
+    l->learned = true;
+    l->window = l->limit;
+    l->full = false;
+    atomic_fetch_add_explicit(&lanes->backoffs, 1, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------- calls */
+
+bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priority priority,
+                     nh_slot *slot, uint64_t now) {
+    lane *l = (lane *)nh_table_enter(lanes->table, key, length, true, now);
+    slot->lane = l;
+    slot->next = slot->prev = NULL;
+    slot->priority = (uint8_t)priority;
+    slot->since = now;
+    slot->phase = HELD;
+    if (!l)
+        return true;
+    bool free_one = l->waiting == 0 && l->held < l->limit;
+    if (free_one)
+        hold(lanes, l, slot);
+    else
+        append(lanes, l, slot);
+    nh_table_leave(lanes->table, &l->base);
+    return free_one;
+}
+
+bool nh_lane_cancel(nh_lanes *lanes, nh_slot *slot) {
+    lane *l = slot->lane;
+    if (!l)
+        return false;
+    nh_table_reenter(lanes->table, &l->base);
+    bool waited = slot->phase == WAITING;
+    if (waited) {
+        take_out(lanes, l, slot);
+        slot->phase = IDLE;
+        slot->lane = NULL;
+    }
+    nh_table_leave(lanes->table, &l->base);
+    return waited;
+}
+
+void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
+    lane *l = slot->lane;
+    if (!l)
+        return;
+    nh_table_reenter(lanes->table, &l->base);
+    if (load == NH_LOAD_FINE)
+        grow(lanes, l);
+    else if (load == NH_LOAD_TOO_MUCH)
+        back_off(lanes, l, slot);
+    l->held--;
+    add(&lanes->held, (size_t)-1);
+    slot->phase = IDLE;
+    slot->lane = NULL;
+    nh_slot *granted = give(lanes, l);
+    nh_table_leave(lanes->table, &l->base);
+    while (granted) {
+        nh_slot *next = granted->next; /* its owner may be gone after the call */
+        granted->next = NULL;
+        granted->granted(granted);
+        granted = next;
+    }
+}
+
+void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
+                  nh_lane_view *view) {
+    *view = (nh_lane_view){0};
+    lane *l = (lane *)nh_table_enter(lanes->table, key, length, false, now);
+    if (!l)
+        return;
+    view->limit = l->limit;
+    view->held = l->held;
+    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++) {
+        const nh_slot *first = l->first[priority];
+        double age = first && now > first->since ? (double)(now - first->since) / 1e9 : 0;
+        view->waiting[priority] = l->counts[priority];
+        view->oldest = age > view->oldest ? age : view->oldest;
+    }
+    nh_table_leave(lanes->table, &l->base);
+}
+
+void nh_lanes_read(nh_lanes *lanes, nh_lane_figures *figures) {
+    nh_table_read(lanes->table, &figures->table);
+    figures->held = atomic_load_explicit(&lanes->held, memory_order_relaxed);
+    figures->waiting = atomic_load_explicit(&lanes->waiting, memory_order_relaxed);
+    figures->backoffs = atomic_load_explicit(&lanes->backoffs, memory_order_relaxed);
+}

@@ -1,0 +1,83 @@
+/* lane.h — how many calls one target has under way at once: a limit by name, found by trial (AIMD),
+ * and those who wait for a slot of it, by priority. Shared by all workers.
+ *
+ * A caller embeds an nh_slot where its call is. acquire → (granted at once, or later through
+ * `granted`) → release; or cancel while it waits.
+ */
+#ifndef NH_WORK_LANE_H
+#define NH_WORK_LANE_H
+
+#include "runtime/core/message.h"
+#include "runtime/work/table.h"
+
+/* Why these: a batch of 1000 to a target that answers in 50 ms and can take all of it needs 350 ms
+ * from a start of 16, 500 ms from 2, and 1600 ms if the limit grew by one a window from the first
+ * (spec/unit/work/lane_test.c prints them); one refusal halves it, whatever it was. */
+#define NH_LANE_LEAST 1u
+#define NH_LANE_START 16u
+#define NH_LANE_MOST  1024u
+
+typedef struct nh_lane_options {
+    unsigned least, start, most; /* 1 ≤ least ≤ start ≤ most; a zero is its default */
+} nh_lane_options;
+
+typedef struct nh_slot nh_slot;
+struct nh_slot {
+    /* The slot is the caller's now. Called once for an acquire that answered false, without any
+     * lock, in whichever thread freed a slot: it should only send word to the caller's own. */
+    void (*granted)(nh_slot *slot);
+
+    /* The lanes' own. */
+    nh_slot *next, *prev;
+    struct lane *lane; /* NULL: none, or one that found no room and is not counted */
+    uint64_t since;    /* when it was asked for */
+    uint32_t epoch;    /* the lane's, when the slot was granted */
+    uint8_t priority;
+    uint8_t phase;
+};
+
+/* What a call tells about its target's capacity. */
+typedef enum nh_load {
+    NH_LOAD_NONE,    /* nothing: cancelled, never sent, refused for what it said */
+    NH_LOAD_FINE,    /* it could take one */
+    NH_LOAD_TOO_MUCH /* it asks for less, or did not manage: 429, 503, no answer in time */
+} nh_load;
+
+nh_load nh_lane_load(nh_err code); /* by a result's code */
+
+typedef struct nh_lane_figures {
+    nh_table_figures table;
+    size_t held, waiting; /* slots */
+    uint64_t backoffs;    /* times a limit was halved */
+} nh_lane_figures;
+
+typedef struct nh_lane_view {
+    unsigned limit, held, waiting[NH_PRIORITIES];
+    double oldest; /* seconds that the longest has waited */
+} nh_lane_view;
+
+typedef struct nh_lanes nh_lanes;
+
+/* At most `keys` (0: NH_TABLE_KEYS) lanes; a target that finds no room, because each lane is in
+ * use, is not limited. Errors: NH_E_CONFIG, NH_E_INTERNAL. */
+nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error);
+void nh_lanes_destroy(nh_lanes *lanes); /* no slot is held; NULL is allowed */
+
+/* Thread: any, for all of these. Blocks: never. */
+
+/* True: the slot is the caller's. False: it waits; `granted` will be called. The lane borrows the
+ * slot until it is released or its cancel returned true. */
+bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priority priority,
+                     nh_slot *slot, uint64_t now);
+/* Stops waiting: true, and `granted` is not called. False: the slot was granted already; `granted`
+ * was called or is about to be, and release is owed after it. */
+bool nh_lane_cancel(nh_lanes *lanes, nh_slot *slot);
+/* Gives a slot back, and slots to those who wait. */
+void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load);
+
+/* What a target's lane is at; all zeros when it has none. */
+void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
+                  nh_lane_view *view);
+void nh_lanes_read(nh_lanes *lanes, nh_lane_figures *figures);
+
+#endif

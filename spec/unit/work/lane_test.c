@@ -1,0 +1,330 @@
+/* lane_test.c — slots, who gets them, and how many there are. */
+#include "runtime/work/lane.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "runtime/core/clock.h"
+#include "spec/unit/check.h"
+
+#define KEY "slack hooks.slack.com", 21
+
+typedef struct call {
+    nh_slot slot; /* first */
+    int number;
+} call;
+
+static int order[256], granted_count;
+
+static void granted(nh_slot *slot) {
+    order[granted_count++ % 256] = ((call *)slot)->number;
+}
+
+static call make(int number) {
+    return (call){.slot = {.granted = granted}, .number = number};
+}
+
+static nh_lanes *lanes_of(unsigned least, unsigned start, unsigned most) {
+    nh_error error = {NH_OK, ""};
+    nh_lanes *lanes = nh_lanes_create((nh_lane_options){least, start, most}, 0, &error);
+    CHECK_STR(error.message, "");
+    granted_count = 0;
+    return lanes;
+}
+
+static bool acquire(nh_lanes *lanes, call *own, nh_priority priority) {
+    return nh_lane_acquire(lanes, KEY, priority, &own->slot, 0);
+}
+
+static nh_lane_view look(nh_lanes *lanes) {
+    nh_lane_view view;
+    nh_lane_look(lanes, KEY, 0, &view);
+    return view;
+}
+
+static void gives_slots_up_to_the_limit(void) {
+    nh_lanes *lanes = lanes_of(1, 2, 2);
+    call calls[4];
+    for (int i = 0; i < 4; i++) {
+        calls[i] = make(i);
+        CHECK_INT(acquire(lanes, &calls[i], NH_NORMAL), i < 2);
+    }
+    CHECK_INT(look(lanes).held, 2);
+    CHECK_INT(look(lanes).waiting[NH_NORMAL], 2);
+    nh_lane_view view;
+    nh_lane_look(lanes, KEY, 3 * NH_SECOND, &view);
+    CHECK(view.oldest == 3);
+    nh_lane_release(lanes, &calls[1].slot, NH_LOAD_NONE);
+    CHECK_INT(granted_count, 1);
+    CHECK_INT(order[0], 2);
+    CHECK(!nh_lane_cancel(lanes, &calls[2].slot)); /* has a slot */
+    CHECK(nh_lane_cancel(lanes, &calls[3].slot));
+    nh_lane_release(lanes, &calls[0].slot, NH_LOAD_NONE);
+    nh_lane_release(lanes, &calls[2].slot, NH_LOAD_NONE);
+    CHECK_INT(granted_count, 1);
+    nh_lane_figures figures;
+    nh_lanes_read(lanes, &figures);
+    CHECK_INT((long long)figures.held, 0);
+    CHECK_INT((long long)figures.waiting, 0);
+    nh_lanes_destroy(lanes);
+}
+
+static void gives_them_by_weight(void) {
+    nh_lanes *lanes = lanes_of(1, 1, 1);
+    static call calls[4][60];
+    call first = make(-1);
+    int counts[4] = {0};
+    CHECK(acquire(lanes, &first, NH_LOW));
+    for (int priority = 0; priority < 4; priority++)
+        for (int i = 0; i < 60; i++) {
+            calls[priority][i] = make(priority * 60 + i);
+            CHECK(!acquire(lanes, &calls[priority][i], (nh_priority)priority));
+        }
+    nh_lane_release(lanes, &first.slot, NH_LOAD_NONE);
+    for (int i = 0; i < 60; i++) { /* four rounds of fifteen */
+        int number = order[i];
+        CHECK_INT(number % 60, counts[number / 60]); /* in order within a priority */
+        counts[number / 60]++;
+        nh_lane_release(lanes, &calls[number / 60][number % 60].slot, NH_LOAD_NONE);
+    }
+    CHECK_INT(counts[NH_URGENT], 32);
+    CHECK_INT(counts[NH_HIGH], 16);
+    CHECK_INT(counts[NH_NORMAL], 8);
+    CHECK_INT(counts[NH_LOW], 4);
+    for (int i = 60; i < 240; i++) {
+        int number = order[i];
+        nh_lane_release(lanes, &calls[number / 60][number % 60].slot, NH_LOAD_NONE);
+    }
+    CHECK_INT(granted_count, 240);
+    nh_lanes_destroy(lanes);
+}
+
+/* Rounds of as many calls as the lane lets through, all of them with the same end. */
+static unsigned run_round(nh_lanes *lanes, nh_load load) {
+    static call calls[2000];
+    unsigned held = look(lanes).limit;
+    held = held ? held : 1;
+    call over = make(0);
+    unsigned got = 0;
+    for (unsigned i = 0; i < held && i < 2000; i++) {
+        calls[i] = make((int)i);
+        got += acquire(lanes, &calls[i], NH_NORMAL);
+    }
+    CHECK_INT(got, held);
+    CHECK(held < 2 || !acquire(lanes, &over, NH_NORMAL)); /* somebody wants more */
+    CHECK(held < 2 || nh_lane_cancel(lanes, &over.slot));
+    for (unsigned i = 0; i < held; i++)
+        nh_lane_release(lanes, &calls[i].slot, load);
+    return held;
+}
+
+static void grows_and_backs_off(void) {
+    nh_lanes *lanes = lanes_of(1, 4, 64);
+    run_round(lanes, NH_LOAD_NONE); /* makes the lane */
+    CHECK_INT(look(lanes).limit, 4);
+    run_round(lanes, NH_LOAD_FINE); /* until it first objects: doubles */
+    CHECK_INT(look(lanes).limit, 8);
+    for (int i = 0; i < 5; i++)
+        run_round(lanes, NH_LOAD_FINE);
+    CHECK_INT(look(lanes).limit, 64);
+    run_round(lanes, NH_LOAD_TOO_MUCH); /* 64 objections, one halving */
+    CHECK_INT(look(lanes).limit, 32);
+    for (int i = 0; i < 3; i++) {
+        run_round(lanes, NH_LOAD_FINE); /* from now on one a window */
+        CHECK_INT(look(lanes).limit, 33 + i);
+    }
+    for (int i = 0; i < 10; i++)
+        run_round(lanes, NH_LOAD_TOO_MUCH);
+    CHECK_INT(look(lanes).limit, 1);
+    nh_lane_figures figures;
+    nh_lanes_read(lanes, &figures);
+    CHECK_INT((long long)figures.backoffs, 11);
+    nh_lanes_destroy(lanes);
+}
+
+static void does_not_grow_unused(void) {
+    nh_lanes *lanes = lanes_of(1, 4, 64);
+    for (int i = 0; i < 100; i++) {
+        call own = make(i);
+        CHECK(acquire(lanes, &own, NH_NORMAL));
+        nh_lane_release(lanes, &own.slot, NH_LOAD_FINE);
+    }
+    CHECK_INT(look(lanes).limit, 4);
+    nh_lanes_destroy(lanes);
+}
+
+static void shrinks_under_what_is_held(void) {
+    nh_lanes *lanes = lanes_of(1, 8, 8);
+    call calls[9];
+    for (int i = 0; i < 9; i++) {
+        calls[i] = make(i);
+        acquire(lanes, &calls[i], NH_NORMAL);
+    }
+    nh_lane_release(lanes, &calls[0].slot, NH_LOAD_TOO_MUCH); /* limit 4, held 7 */
+    for (int i = 1; i < 4; i++)
+        nh_lane_release(lanes, &calls[i].slot, NH_LOAD_NONE);
+    CHECK_INT(granted_count, 0);
+    nh_lane_release(lanes, &calls[4].slot, NH_LOAD_NONE);
+    CHECK_INT(granted_count, 1);
+    for (int i = 5; i < 9; i++)
+        nh_lane_release(lanes, &calls[i].slot, NH_LOAD_NONE);
+    nh_lanes_destroy(lanes);
+}
+
+static void refuses_wrong_options(void) {
+    nh_error error = {NH_OK, ""};
+    CHECK(!nh_lanes_create((nh_lane_options){8, 4, 16}, 0, &error));
+    CHECK_INT(error.code, NH_E_CONFIG);
+    CHECK(strstr(error.message, "8, 4 and 16"));
+    nh_lanes *lanes = nh_lanes_create((nh_lane_options){.most = 3}, 0, &error);
+    call own = make(0);
+    CHECK(acquire(lanes, &own, NH_NORMAL));
+    CHECK_INT(look(lanes).limit, 3);
+    nh_lane_release(lanes, &own.slot, NH_LOAD_FINE);
+    nh_lanes_destroy(lanes);
+    CHECK_INT(nh_lane_load(NH_OK), NH_LOAD_FINE);
+    CHECK_INT(nh_lane_load(NH_E_RATE_LIMITED), NH_LOAD_TOO_MUCH);
+    CHECK_INT(nh_lane_load(NH_E_REJECTED), NH_LOAD_NONE);
+}
+
+static void is_bounded(void) {
+    nh_error error;
+    nh_lanes *lanes = nh_lanes_create((nh_lane_options){1, 1, 1}, 64, &error);
+    static call calls[100];
+    char key[16];
+    for (int i = 0; i < 100; i++) {
+        calls[i] = make(i);
+        int length = snprintf(key, sizeof key, "t%d", i);
+        CHECK(nh_lane_acquire(lanes, key, (size_t)length, NH_LOW, &calls[i].slot, 0));
+    }
+    nh_lane_figures figures;
+    nh_lanes_read(lanes, &figures);
+    CHECK_INT((long long)figures.held, 64); /* the others go without being counted */
+    CHECK_INT((long long)figures.table.refused, 36);
+    for (int i = 0; i < 100; i++)
+        nh_lane_release(lanes, &calls[i].slot, NH_LOAD_FINE);
+    nh_lanes_destroy(lanes);
+}
+
+/* How many rounds of 50 ms a batch of a thousand takes against a target that could take all at
+ * once: why the lane starts where it does. */
+static void tells_what_a_start_costs(void) {
+    static const unsigned starts[] = {2, 4, 16, 64};
+    for (int i = 0; i < 4; i++) {
+        nh_lanes *lanes = lanes_of(1, starts[i], 1024);
+        unsigned sent = starts[i], rounds = 1, slow = 0;
+        run_round(lanes, NH_LOAD_NONE);
+        for (; sent < 1000; rounds++)
+            sent += run_round(lanes, NH_LOAD_FINE);
+        for (unsigned all = 0; all < 1000; slow++) /* if it grew by one a window from the start */
+            all += starts[i] + slow;
+        printf("# start %u: %u rounds, %u ms; with +1 a window %u rounds, %u ms\n", starts[i],
+               rounds, rounds * 50, slow, slow * 50);
+        nh_lanes_destroy(lanes);
+    }
+}
+
+/* ----------------------------------------------------------------- threads */
+
+enum { THREADS = 4, CALLS = 5000 };
+static nh_lanes *shared;
+static _Atomic int inside, most_inside, done;
+
+typedef struct worker {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int granted;
+} worker;
+
+typedef struct task {
+    nh_slot slot; /* first */
+    worker *owner;
+} task;
+
+static void wake(nh_slot *slot) {
+    worker *owner = ((task *)slot)->owner;
+    pthread_mutex_lock(&owner->lock);
+    owner->granted = 1;
+    pthread_cond_signal(&owner->changed);
+    pthread_mutex_unlock(&owner->lock);
+}
+
+static void wait_for_grant(worker *own) {
+    pthread_mutex_lock(&own->lock);
+    while (!own->granted)
+        pthread_cond_wait(&own->changed, &own->lock);
+    own->granted = 0;
+    pthread_mutex_unlock(&own->lock);
+}
+
+static void *work(void *user) {
+    worker *own = user;
+    for (int i = 0; i < CALLS; i++) {
+        task *mine = calloc(1, sizeof *mine);
+        mine->slot.granted = wake;
+        mine->owner = own;
+        if (!nh_lane_acquire(shared, "t", 1, (nh_priority)(i % 4), &mine->slot, 0)) {
+            if (i % 3 == 0 && nh_lane_cancel(shared, &mine->slot)) {
+                free(mine);
+                continue;
+            }
+            wait_for_grant(own);
+        }
+        int now = ++inside;
+        if (now > most_inside)
+            most_inside = now;
+        inside--;
+        done++;
+        nh_lane_release(shared, &mine->slot, NH_LOAD_NONE);
+        free(mine);
+    }
+    return NULL;
+}
+
+static void is_shared_by_threads(void) {
+    static worker workers[THREADS];
+    shared = nh_lanes_create((nh_lane_options){1, 2, 2}, 0, NULL);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_mutex_init(&workers[i].lock, NULL);
+        pthread_cond_init(&workers[i].changed, NULL);
+        pthread_create(&workers[i].thread, NULL, work, &workers[i]);
+    }
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(workers[i].thread, NULL);
+    CHECK(most_inside <= 2);
+    CHECK(done > THREADS * CALLS / 2);
+    nh_lane_figures figures;
+    nh_lanes_read(shared, &figures);
+    CHECK_INT((long long)figures.held, 0);
+    CHECK_INT((long long)figures.waiting, 0);
+    nh_lanes_destroy(shared);
+}
+
+static void tells_what_a_call_costs(void) {
+    enum { TIMES = 200000 };
+    nh_lanes *lanes = lanes_of(1, 16, 1024);
+    uint64_t before = nh_clock_read(CLOCK_THREAD_CPUTIME_ID);
+    for (int i = 0; i < TIMES; i++) {
+        call own = make(i);
+        acquire(lanes, &own, NH_NORMAL);
+        nh_lane_release(lanes, &own.slot, NH_LOAD_FINE);
+    }
+    printf("# %.0f ns for acquire and release\n",
+           (double)(nh_clock_read(CLOCK_THREAD_CPUTIME_ID) - before) / TIMES);
+    nh_lanes_destroy(lanes);
+}
+
+int main(void) {
+    RUN(gives_slots_up_to_the_limit);
+    RUN(gives_them_by_weight);
+    RUN(grows_and_backs_off);
+    RUN(does_not_grow_unused);
+    RUN(shrinks_under_what_is_held);
+    RUN(refuses_wrong_options);
+    RUN(is_bounded);
+    RUN(tells_what_a_start_costs);
+    RUN(is_shared_by_threads);
+    RUN(tells_what_a_call_costs);
+    return check_end();
+}
