@@ -41,7 +41,7 @@ typedef struct host {
 } host;
 
 struct nh_breaker {
-    nh_table *table;
+    nh_keyed *table;
     uint64_t seed;
     nh_breaker_changed *changed;
     void *user;
@@ -135,7 +135,7 @@ static _Atomic size_t *gauge(nh_breaker *breaker, nh_breaker_state state) {
 /* A change and its host's name, to be told when the lock is free. */
 typedef struct news {
     nh_breaker_change change;
-    char key[NH_TABLE_KEY_MAX + 1];
+    char key[NH_KEYED_KEY_MAX + 1];
 } news;
 
 static void change(nh_breaker *breaker, host *h, nh_breaker_state to, uint64_t now, news *told) {
@@ -159,13 +159,13 @@ static void change(nh_breaker *breaker, host *h, nh_breaker_state to, uint64_t n
         h->opens = h->row = 0;
         memset(h->seconds, 0, sizeof h->seconds);
     }
-    const char *key = nh_table_key(breaker->table, &h->base);
+    const char *key = nh_keyed_key(breaker->table, &h->base);
     memcpy(told->key, key, h->base.length + 1);
     told->change = (nh_breaker_change){told->key, from, to, seconds};
 }
 
 static void leave_and_tell(nh_breaker *breaker, host *h, const news *told) {
-    nh_table_leave(breaker->table, &h->base);
+    nh_keyed_leave(breaker->table, &h->base);
     if (told->change.key && breaker->changed)
         breaker->changed(breaker->user, &told->change);
 }
@@ -192,7 +192,7 @@ static void gone(nh_entry *entry, void *user) {
         atomic_fetch_sub_explicit(left, 1, memory_order_relaxed);
 }
 
-static const nh_table_kind kind = {sizeof(host), born, gone, worth};
+static const nh_keyed_kind kind = {sizeof(host), born, gone, worth};
 
 nh_breaker *nh_breaker_create(size_t keys, uint64_t seed, nh_breaker_changed *changed, void *user) {
     nh_breaker *breaker = calloc(1, sizeof *breaker);
@@ -201,7 +201,7 @@ nh_breaker *nh_breaker_create(size_t keys, uint64_t seed, nh_breaker_changed *ch
     breaker->seed = seed;
     breaker->changed = changed;
     breaker->user = user;
-    breaker->table = nh_table_create(&kind, breaker, keys);
+    breaker->table = nh_keyed_create(&kind, breaker, keys);
     if (!breaker->table) {
         free(breaker);
         return NULL;
@@ -212,14 +212,14 @@ nh_breaker *nh_breaker_create(size_t keys, uint64_t seed, nh_breaker_changed *ch
 void nh_breaker_destroy(nh_breaker *breaker) {
     if (!breaker)
         return;
-    nh_table_destroy(breaker->table);
+    nh_keyed_destroy(breaker->table);
     free(breaker);
 }
 
 /* ------------------------------------------------------------------- calls */
 
 static host *enter(nh_breaker *breaker, const char *key, size_t length, bool make, uint64_t now) {
-    return (host *)nh_table_enter(breaker->table, key, length, make, now);
+    return (host *)nh_keyed_enter(breaker->table, key, length, make, now);
 }
 
 static double seconds_until(uint64_t at, uint64_t now) {
@@ -287,13 +287,13 @@ nh_breaker_state nh_breaker_look(nh_breaker *breaker, const char *key, size_t le
         *seconds = h && h->state == NH_BREAKER_OPENED ? seconds_until(h->until, now) : 0;
     if (h) {
         state = h->state;
-        nh_table_leave(breaker->table, &h->base);
+        nh_keyed_leave(breaker->table, &h->base);
     }
     return state;
 }
 
 void nh_breaker_read(nh_breaker *breaker, nh_breaker_figures *figures) {
-    nh_table_read(breaker->table, &figures->table);
+    nh_keyed_read(breaker->table, &figures->table);
     figures->open = atomic_load_explicit(&breaker->open, memory_order_relaxed);
     figures->half_open = atomic_load_explicit(&breaker->half_open, memory_order_relaxed);
     figures->opened = atomic_load_explicit(&breaker->opened, memory_order_relaxed);
@@ -303,7 +303,7 @@ void nh_breaker_read(nh_breaker *breaker, nh_breaker_figures *figures) {
 /* ----------------------------------------------------------------- writing */
 
 typedef struct shown {
-    char key[NH_TABLE_KEY_MAX + 1];
+    char key[NH_KEYED_KEY_MAX + 1];
     nh_breaker_state state;
     uint32_t row;
     uint64_t until;
@@ -321,7 +321,7 @@ static bool collect(nh_entry *entry, void *user) {
     if (h->state == NH_BREAKER_CLOSED)
         return true;
     shown *one = &found->at[found->count++];
-    memcpy(one->key, nh_table_key(found->breaker->table, entry), entry->length + 1);
+    memcpy(one->key, nh_keyed_key(found->breaker->table, entry), entry->length + 1);
     one->state = h->state;
     one->row = h->row;
     one->until = h->until;
@@ -334,7 +334,7 @@ void nh_breaker_write(nh_breaker *breaker, nh_writer *writer, size_t most, uint6
     size_t there = figures.open + figures.half_open;
     list found = {breaker, NULL, 0, there < most ? there : most};
     if (found.most > 0 && (found.at = malloc(found.most * sizeof *found.at)))
-        nh_table_each(breaker->table, collect, &found);
+        nh_keyed_each(breaker->table, collect, &found);
     nh_writer_map(writer, found.count);
     for (size_t i = 0; i < found.count; i++) {
         const shown *one = &found.at[i];

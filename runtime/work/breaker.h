@@ -9,7 +9,7 @@
 #define NH_WORK_BREAKER_H
 
 #include "runtime/notifyhub.h"
-#include "runtime/work/table.h"
+#include "runtime/work/keyed.h"
 
 #define NH_BREAKER_FAILURES  5u  /* in a row */
 #define NH_BREAKER_CALLS     20u /* in a window, before half of them matters */
@@ -51,14 +51,14 @@ typedef struct nh_breaker_change {
 typedef void nh_breaker_changed(void *user, const nh_breaker_change *change);
 
 typedef struct nh_breaker_figures {
-    nh_table_figures table;
+    nh_keyed_figures table;
     size_t open, half_open;   /* hosts now */
     uint64_t opened, refused; /* in all: times a breaker opened, calls refused */
 } nh_breaker_figures;
 
 typedef struct nh_breaker nh_breaker;
 
-/* At most `keys` (0: NH_TABLE_KEYS) hosts; a host that finds no room is never refused. `seed` is
+/* At most `keys` (0: NH_KEYED_KEYS) hosts; a host that finds no room is never refused. `seed` is
  * for the jitter of the open times. `changed` may be NULL. NULL when out of memory. */
 nh_breaker *nh_breaker_create(size_t keys, uint64_t seed, nh_breaker_changed *changed, void *user);
 void nh_breaker_destroy(nh_breaker *breaker); /* NULL is allowed */

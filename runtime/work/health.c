@@ -56,7 +56,7 @@ typedef struct subject {
 _Static_assert(sizeof(subject) < 1024, "an entry is to be less than a kilobyte");
 
 struct nh_health {
-    nh_table *tables[NH_HEALTH_KINDS];
+    nh_keyed *tables[NH_HEALTH_KINDS];
 };
 
 /* What an attempt's code says about where it went. */
@@ -217,14 +217,14 @@ static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
     return NH_ENTRY_IDLE; /* nothing is wrong when figures are forgotten: the oldest go */
 }
 
-static const nh_table_kind kind_of_table = {sizeof(subject), NULL, NULL, worth};
+static const nh_keyed_kind kind_of_table = {sizeof(subject), NULL, NULL, worth};
 
 nh_health *nh_health_create(size_t keys) {
     nh_health *health = calloc(1, sizeof *health);
     if (!health)
         return NULL;
     for (int kind = 0; kind < NH_HEALTH_KINDS; kind++) {
-        health->tables[kind] = nh_table_create(&kind_of_table, NULL, keys);
+        health->tables[kind] = nh_keyed_create(&kind_of_table, NULL, keys);
         if (!health->tables[kind]) {
             nh_health_destroy(health);
             return NULL;
@@ -237,7 +237,7 @@ void nh_health_destroy(nh_health *health) {
     if (!health)
         return;
     for (int kind = 0; kind < NH_HEALTH_KINDS; kind++)
-        nh_table_destroy(health->tables[kind]);
+        nh_keyed_destroy(health->tables[kind]);
     free(health);
 }
 
@@ -262,7 +262,7 @@ void nh_health_note(nh_health *health, nh_health_kind kind, const char *key, siz
     enum meaning meaning = meaning_of(attempt->code);
     if (meaning == NOTHING)
         return;
-    subject *s = (subject *)nh_table_enter(health->tables[kind], key, length, true, now);
+    subject *s = (subject *)nh_keyed_enter(health->tables[kind], key, length, true, now);
     if (!s)
         return;
     decay(s, now);
@@ -287,18 +287,18 @@ void nh_health_note(nh_health *health, nh_health_kind kind, const char *key, siz
         s->row = meaning == FAILURE ? s->row + 1 : 0;
         count_recent(s, meaning == SUCCESS, now);
     }
-    nh_table_leave(health->tables[kind], &s->base);
+    nh_keyed_leave(health->tables[kind], &s->base);
 }
 
 bool nh_health_look(nh_health *health, nh_health_kind kind, const char *key, size_t length,
                     uint64_t now, nh_health_view *view) {
     *view = (nh_health_view){
         .score = UNKNOWN_SCORE, .rate = -1, .recent = -1, .p50 = -1, .p90 = -1, .p99 = -1};
-    subject *s = (subject *)nh_table_enter(health->tables[kind], key, length, false, now);
+    subject *s = (subject *)nh_keyed_enter(health->tables[kind], key, length, false, now);
     if (!s)
         return false;
     view_of(s, now, view);
-    nh_table_leave(health->tables[kind], &s->base);
+    nh_keyed_leave(health->tables[kind], &s->base);
     return true;
 }
 
@@ -309,8 +309,8 @@ double nh_health_score(nh_health *health, nh_health_kind kind, const char *key, 
     return view.score;
 }
 
-void nh_health_read(nh_health *health, nh_health_kind kind, nh_table_figures *figures) {
-    nh_table_read(health->tables[kind], figures);
+void nh_health_read(nh_health *health, nh_health_kind kind, nh_keyed_figures *figures) {
+    nh_keyed_read(health->tables[kind], figures);
 }
 
 /* ----------------------------------------------------------------- writing */
@@ -365,12 +365,12 @@ void nh_health_write_view(const nh_health_view *view, nh_writer *writer) {
 }
 
 typedef struct shown {
-    char key[NH_TABLE_KEY_MAX + 1];
+    char key[NH_KEYED_KEY_MAX + 1];
     nh_health_view view;
 } shown;
 
 typedef struct list {
-    const nh_table *table;
+    const nh_keyed *table;
     shown *at;
     size_t count, room, left_out;
     uint64_t now;
@@ -383,7 +383,7 @@ static bool collect(nh_entry *entry, void *user) {
         return true;
     }
     shown *one = &found->at[found->count++];
-    memcpy(one->key, nh_table_key(found->table, entry), entry->length + 1);
+    memcpy(one->key, nh_keyed_key(found->table, entry), entry->length + 1);
     view_of((subject *)entry, found->now, &one->view);
     return true;
 }
@@ -394,14 +394,14 @@ static int by_key(const void *a, const void *b) {
 
 /* Writes one kind; returns how many entries it left out. The entries are copied first: their number
  * stands before them, and no lock is held while a writer grows. */
-static size_t write_kind(nh_table *table, nh_writer *writer, uint64_t now) {
-    nh_table_figures figures;
-    nh_table_read(table, &figures);
+static size_t write_kind(nh_keyed *table, nh_writer *writer, uint64_t now) {
+    nh_keyed_figures figures;
+    nh_keyed_read(table, &figures);
     list found = {.table = table, .now = now};
     found.room = figures.keys < NH_HEALTH_SHOWN ? figures.keys : NH_HEALTH_SHOWN;
     if (found.room > 0 && !(found.at = malloc(found.room * sizeof *found.at)))
         found.room = 0;
-    nh_table_each(table, collect, &found);
+    nh_keyed_each(table, collect, &found);
     if (found.count > 0)
         qsort(found.at, found.count, sizeof *found.at, by_key);
     nh_writer_map(writer, found.count);

@@ -5,7 +5,7 @@
 #define NH_WORK_HEALTH_H
 
 #include "runtime/notifyhub.h"
-#include "runtime/work/table.h"
+#include "runtime/work/keyed.h"
 
 #define NH_HEALTH_TEXT_MAX 159            /* bytes kept of the last error */
 #define NH_HEALTH_SHOWN    ((size_t)1000) /* most entries of a kind in a document */
@@ -51,7 +51,7 @@ typedef struct nh_health_view {
 
 typedef struct nh_health nh_health;
 
-/* At most `keys` (0: NH_TABLE_KEYS) of each kind; those that were not used for longest go. NULL
+/* At most `keys` (0: NH_KEYED_KEYS) of each kind; those that were not used for longest go. NULL
  * when out of memory. */
 nh_health *nh_health_create(size_t keys);
 void nh_health_destroy(nh_health *health); /* NULL is allowed */
@@ -75,6 +75,6 @@ void nh_health_write_view(const nh_health_view *view, nh_writer *writer);
 /* Writes a map {platforms = {key = view}, targets = {key = view}, left_out = entries over
  * NH_HEALTH_SHOWN}. */
 void nh_health_write(nh_health *health, nh_writer *writer, uint64_t now);
-void nh_health_read(nh_health *health, nh_health_kind kind, nh_table_figures *figures);
+void nh_health_read(nh_health *health, nh_health_kind kind, nh_keyed_figures *figures);
 
 #endif

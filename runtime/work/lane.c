@@ -36,7 +36,7 @@ typedef struct lane {
 } lane;
 
 struct nh_lanes {
-    nh_table *table;
+    nh_keyed *table;
     nh_lane_options options;
     _Atomic size_t held, waiting;
     _Atomic uint64_t backoffs;
@@ -70,7 +70,7 @@ static void born(nh_entry *entry, void *user) {
     l->limit = l->window = lanes->options.start;
 }
 
-static const nh_table_kind kind = {sizeof(lane), born, NULL, worth};
+static const nh_keyed_kind kind = {sizeof(lane), born, NULL, worth};
 
 nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error) {
     options.least = options.least ? options.least : NH_LANE_LEAST;
@@ -88,7 +88,7 @@ nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error)
     nh_lanes *lanes = calloc(1, sizeof *lanes);
     if (lanes)
         lanes->options = options;
-    if (!lanes || !(lanes->table = nh_table_create(&kind, lanes, keys))) {
+    if (!lanes || !(lanes->table = nh_keyed_create(&kind, lanes, keys))) {
         free(lanes);
         nh_error_set(error, NH_E_INTERNAL, "out of memory");
         return NULL;
@@ -99,7 +99,7 @@ nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error)
 void nh_lanes_destroy(nh_lanes *lanes) {
     if (!lanes)
         return;
-    nh_table_destroy(lanes->table);
+    nh_keyed_destroy(lanes->table);
     free(lanes);
 }
 
@@ -192,7 +192,7 @@ static void back_off(nh_lanes *lanes, lane *l, const nh_slot *slot) {
 
 bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priority priority,
                      nh_slot *slot, uint64_t now) {
-    lane *l = (lane *)nh_table_enter(lanes->table, key, length, true, now);
+    lane *l = (lane *)nh_keyed_enter(lanes->table, key, length, true, now);
     slot->lane = l;
     slot->next = slot->prev = NULL;
     slot->priority = (uint8_t)priority;
@@ -205,7 +205,7 @@ bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priorit
         hold(lanes, l, slot);
     else
         append(lanes, l, slot);
-    nh_table_leave(lanes->table, &l->base);
+    nh_keyed_leave(lanes->table, &l->base);
     return free_one;
 }
 
@@ -213,14 +213,14 @@ bool nh_lane_cancel(nh_lanes *lanes, nh_slot *slot) {
     lane *l = slot->lane;
     if (!l)
         return false;
-    nh_table_reenter(lanes->table, &l->base);
+    nh_keyed_reenter(lanes->table, &l->base);
     bool waited = slot->phase == WAITING;
     if (waited) {
         take_out(lanes, l, slot);
         slot->phase = IDLE;
         slot->lane = NULL;
     }
-    nh_table_leave(lanes->table, &l->base);
+    nh_keyed_leave(lanes->table, &l->base);
     return waited;
 }
 
@@ -228,7 +228,7 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
     lane *l = slot->lane;
     if (!l)
         return;
-    nh_table_reenter(lanes->table, &l->base);
+    nh_keyed_reenter(lanes->table, &l->base);
     if (load == NH_LOAD_FINE)
         grow(lanes, l);
     else if (load == NH_LOAD_TOO_MUCH)
@@ -238,7 +238,7 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
     slot->phase = IDLE;
     slot->lane = NULL;
     nh_slot *granted = give(lanes, l);
-    nh_table_leave(lanes->table, &l->base);
+    nh_keyed_leave(lanes->table, &l->base);
     while (granted) {
         nh_slot *next = granted->next; /* its owner may be gone after the call */
         granted->next = NULL;
@@ -250,7 +250,7 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
 void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
                   nh_lane_view *view) {
     *view = (nh_lane_view){0};
-    lane *l = (lane *)nh_table_enter(lanes->table, key, length, false, now);
+    lane *l = (lane *)nh_keyed_enter(lanes->table, key, length, false, now);
     if (!l)
         return;
     view->limit = l->limit;
@@ -261,11 +261,11 @@ void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
         view->waiting[priority] = l->counts[priority];
         view->oldest = age > view->oldest ? age : view->oldest;
     }
-    nh_table_leave(lanes->table, &l->base);
+    nh_keyed_leave(lanes->table, &l->base);
 }
 
 void nh_lanes_read(nh_lanes *lanes, nh_lane_figures *figures) {
-    nh_table_read(lanes->table, &figures->table);
+    nh_keyed_read(lanes->table, &figures->table);
     figures->held = atomic_load_explicit(&lanes->held, memory_order_relaxed);
     figures->waiting = atomic_load_explicit(&lanes->waiting, memory_order_relaxed);
     figures->backoffs = atomic_load_explicit(&lanes->backoffs, memory_order_relaxed);

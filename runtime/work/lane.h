@@ -8,7 +8,7 @@
 #define NH_WORK_LANE_H
 
 #include "runtime/core/message.h"
-#include "runtime/work/table.h"
+#include "runtime/work/keyed.h"
 
 /* Why these: a batch of 1000 to a target that answers in 50 ms and can take all of it needs 350 ms
  * from a start of 16, 500 ms from 2, and 1600 ms if the limit grew by one a window from the first
@@ -46,7 +46,7 @@ typedef enum nh_load {
 nh_load nh_lane_load(nh_err code); /* by a result's code */
 
 typedef struct nh_lane_figures {
-    nh_table_figures table;
+    nh_keyed_figures table;
     size_t held, waiting; /* slots */
     uint64_t backoffs;    /* times a limit was halved */
 } nh_lane_figures;
@@ -58,7 +58,7 @@ typedef struct nh_lane_view {
 
 typedef struct nh_lanes nh_lanes;
 
-/* At most `keys` (0: NH_TABLE_KEYS) lanes; a target that finds no room, because each lane is in
+/* At most `keys` (0: NH_KEYED_KEYS) lanes; a target that finds no room, because each lane is in
  * use, is not limited. Errors: NH_E_CONFIG, NH_E_INTERNAL. */
 nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error);
 void nh_lanes_destroy(nh_lanes *lanes); /* no slot is held; NULL is allowed */

@@ -42,7 +42,7 @@ typedef struct bucket {
 } bucket;
 
 struct nh_limiter {
-    nh_table *table;
+    nh_keyed *table;
     _Atomic uint64_t ids, taken, delayed, pauses, waiting;
 };
 
@@ -123,11 +123,11 @@ static void born(nh_entry *entry, void *user) {
     renew((bucket *)entry, user);
 }
 
-static const nh_table_kind kind = {sizeof(bucket), born, NULL, worth};
+static const nh_keyed_kind kind = {sizeof(bucket), born, NULL, worth};
 
 nh_limiter *nh_limiter_create(size_t keys) {
     nh_limiter *limiter = calloc(1, sizeof *limiter);
-    if (limiter && !(limiter->table = nh_table_create(&kind, limiter, keys))) {
+    if (limiter && !(limiter->table = nh_keyed_create(&kind, limiter, keys))) {
         free(limiter);
         return NULL;
     }
@@ -137,16 +137,16 @@ nh_limiter *nh_limiter_create(size_t keys) {
 void nh_limiter_destroy(nh_limiter *limiter) {
     if (!limiter)
         return;
-    nh_table_destroy(limiter->table);
+    nh_keyed_destroy(limiter->table);
     free(limiter);
 }
 
 static bucket *enter(nh_limiter *limiter, const char *key, size_t length, bool make, uint64_t now) {
-    return (bucket *)nh_table_enter(limiter->table, key, length, make, now);
+    return (bucket *)nh_keyed_enter(limiter->table, key, length, make, now);
 }
 
 static void leave(nh_limiter *limiter, bucket *b) {
-    nh_table_leave(limiter->table, &b->base);
+    nh_keyed_leave(limiter->table, &b->base);
 }
 
 /* A new rate begins with what the old one had reserved; the tickets of the old one stand alone. */
@@ -293,7 +293,7 @@ double nh_limiter_wait(nh_limiter *limiter, const char *key, size_t length, uint
 }
 
 void nh_limiter_read(nh_limiter *limiter, nh_limiter_figures *figures) {
-    nh_table_read(limiter->table, &figures->table);
+    nh_keyed_read(limiter->table, &figures->table);
     figures->taken = atomic_load_explicit(&limiter->taken, memory_order_relaxed);
     figures->delayed = atomic_load_explicit(&limiter->delayed, memory_order_relaxed);
     figures->pauses = atomic_load_explicit(&limiter->pauses, memory_order_relaxed);

@@ -8,7 +8,7 @@
 #define NH_WORK_LIMITER_H
 
 #include "runtime/notifyhub.h"
-#include "runtime/work/table.h"
+#include "runtime/work/keyed.h"
 
 #define NH_RATE_MOST  1000000 /* tokens, and burst */
 #define NH_PAUSE_MOST 3600.0  /* seconds; a longer pause is this long */
@@ -35,14 +35,14 @@ typedef struct nh_ticket {
 } nh_ticket;
 
 typedef struct nh_limiter_figures {
-    nh_table_figures table;
+    nh_keyed_figures table;
     uint64_t taken, delayed, pauses;
     uint64_t waiting; /* tickets now */
 } nh_limiter_figures;
 
 typedef struct nh_limiter nh_limiter;
 
-/* At most `keys` (0: NH_TABLE_KEYS) buckets. A key that finds no room is not limited; the figures
+/* At most `keys` (0: NH_KEYED_KEYS) buckets. A key that finds no room is not limited; the figures
  * count it as `table.refused`. NULL when out of memory. */
 nh_limiter *nh_limiter_create(size_t keys);
 void nh_limiter_destroy(nh_limiter *limiter); /* NULL is allowed */

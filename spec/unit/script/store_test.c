@@ -20,9 +20,10 @@ static void run(nh_vm *vm, const char *code) {
 
 static nh_vm *open_vm(nh_shared *shared) {
     nh_error error;
-    nh_vm *vm = nh_vm_create(bundle, NULL, &error);
+    static const nh_limits limits = NH_LIMITS_DEFAULT;
+    nh_vm_setup setup = {.bundle = bundle, .shared = shared, .limits = &limits};
+    nh_vm *vm = nh_vm_create(&setup, &error);
     CHECK(vm);
-    vm->shared = shared;
     return vm;
 }
 

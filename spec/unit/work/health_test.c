@@ -210,7 +210,7 @@ static void is_bounded(void) {
         int length = snprintf(key, sizeof key, "t%d", i);
         nh_health_note(health, NH_HEALTH_TARGET, key, (size_t)length, &attempt, START, WALL);
     }
-    nh_table_figures figures;
+    nh_keyed_figures figures;
     nh_health_read(health, NH_HEALTH_TARGET, &figures);
     CHECK_INT((long long)figures.keys, 64);
     CHECK_INT((long long)figures.evicted, 936);

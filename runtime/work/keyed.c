@@ -1,4 +1,4 @@
-/* table.c — sixteen shards, each a mutex, a hash of fixed size and a list by last use.
+/* keyed.c — sixteen shards, each a mutex, a hash of fixed size and a list by last use.
  *
  * Any thread. enter → leave, never two at once by one thread. Keys come from messages, so their
  * number is bounded: a full shard gives up the idlest of its oldest entries, and looks at no more
@@ -6,7 +6,7 @@
  * and the clock. An entry is one allocation; entering costs a hash of the key, an uncontended mutex
  * and some pointer moves.
  */
-#include "runtime/work/table.h"
+#include "runtime/work/keyed.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -29,8 +29,8 @@ typedef struct shard {
     uint64_t evicted, refused;
 } shard;
 
-struct nh_table {
-    const nh_table_kind *kind;
+struct nh_keyed {
+    const nh_keyed_kind *kind;
     void *user;
     uint64_t seed;
     size_t shard_count, mask; /* mask: of a shard's buckets */
@@ -43,7 +43,7 @@ static uint64_t mix(uint64_t hash) {
     return hash ^ hash >> 29;
 }
 
-static uint64_t hash_of(const nh_table *table, const char *key, size_t length) {
+static uint64_t hash_of(const nh_keyed *table, const char *key, size_t length) {
     uint64_t hash = table->seed ^ length;
     for (; length >= 8; key += 8, length -= 8) {
         uint64_t word;
@@ -55,28 +55,28 @@ static uint64_t hash_of(const nh_table *table, const char *key, size_t length) {
     return mix(hash ^ rest);
 }
 
-static shard *shard_of(nh_table *table, uint64_t hash) {
+static shard *shard_of(nh_keyed *table, uint64_t hash) {
     return &table->shards[(hash >> 48) % table->shard_count];
 }
 
-static nh_entry **bucket_of(const nh_table *table, const shard *home, uint64_t hash) {
+static nh_entry **bucket_of(const nh_keyed *table, const shard *home, uint64_t hash) {
     return &home->buckets[hash & table->mask];
 }
 
-static char *key_of(const nh_table *table, nh_entry *entry) {
+static char *key_of(const nh_keyed *table, nh_entry *entry) {
     return (char *)entry + table->kind->size;
 }
 
-const char *nh_table_key(const nh_table *table, const nh_entry *entry) {
+const char *nh_keyed_key(const nh_keyed *table, const nh_entry *entry) {
     return (const char *)entry + table->kind->size;
 }
 
-nh_table *nh_table_create(const nh_table_kind *kind, void *user, size_t keys) {
-    nh_table *table = calloc(1, sizeof *table);
+nh_keyed *nh_keyed_create(const nh_keyed_kind *kind, void *user, size_t keys) {
+    nh_keyed *table = calloc(1, sizeof *table);
     if (!table)
         return NULL;
     if (keys == 0)
-        keys = NH_TABLE_KEYS;
+        keys = NH_KEYED_KEYS;
     table->kind = kind;
     table->user = user;
     table->seed = mix((uint64_t)(uintptr_t)table ^ nh_monotonic());
@@ -94,14 +94,14 @@ nh_table *nh_table_create(const nh_table_kind *kind, void *user, size_t keys) {
         if (!each->buckets || pthread_mutex_init(&each->lock, NULL) != 0) {
             free(each->buckets);
             table->shard_count = i;
-            nh_table_destroy(table);
+            nh_keyed_destroy(table);
             return NULL;
         }
     }
     return table;
 }
 
-void nh_table_destroy(nh_table *table) {
+void nh_keyed_destroy(nh_keyed *table) {
     if (!table)
         return;
     for (size_t i = 0; i < table->shard_count; i++) {
@@ -132,7 +132,7 @@ static void take_out(shard *home, nh_entry *entry) {
 }
 
 /* Makes room for one more; false when every entry is pinned. */
-static bool evict(nh_table *table, shard *home, uint64_t now) {
+static bool evict(nh_keyed *table, shard *home, uint64_t now) {
     nh_entry *victim = NULL;
     size_t scanned = 0;
     for (nh_entry *each = home->oldest; each && !(victim && scanned >= SCAN); each = each->newer) {
@@ -160,7 +160,7 @@ static bool evict(nh_table *table, shard *home, uint64_t now) {
     return true;
 }
 
-static nh_entry *add(nh_table *table, shard *home, const char *key, size_t length, uint64_t hash,
+static nh_entry *add(nh_keyed *table, shard *home, const char *key, size_t length, uint64_t hash,
                      uint64_t now) {
     nh_entry *entry = NULL;
     if (home->count < home->most || evict(table, home, now))
@@ -184,8 +184,8 @@ static nh_entry *add(nh_table *table, shard *home, const char *key, size_t lengt
 
 /* ------------------------------------------------------------------- calls */
 
-nh_entry *nh_table_enter(nh_table *table, const char *key, size_t length, bool make, uint64_t now) {
-    char cut[NH_TABLE_KEY_MAX];
+nh_entry *nh_keyed_enter(nh_keyed *table, const char *key, size_t length, bool make, uint64_t now) {
+    char cut[NH_KEYED_KEY_MAX];
     uint64_t hash = hash_of(table, key, length);
     if (length > sizeof cut) { /* two long keys with one beginning stay two */
         static const char digits[] = "0123456789abcdef";
@@ -213,15 +213,15 @@ nh_entry *nh_table_enter(nh_table *table, const char *key, size_t length, bool m
     return entry;
 }
 
-void nh_table_reenter(nh_table *table, nh_entry *entry) {
+void nh_keyed_reenter(nh_keyed *table, nh_entry *entry) {
     pthread_mutex_lock(&shard_of(table, entry->hash)->lock);
 }
 
-void nh_table_leave(nh_table *table, nh_entry *entry) {
+void nh_keyed_leave(nh_keyed *table, nh_entry *entry) {
     pthread_mutex_unlock(&shard_of(table, entry->hash)->lock);
 }
 
-void nh_table_each(nh_table *table, bool (*visit)(nh_entry *entry, void *user), void *user) {
+void nh_keyed_each(nh_keyed *table, bool (*visit)(nh_entry *entry, void *user), void *user) {
     bool on = true;
     for (size_t i = 0; i < table->shard_count && on; i++) {
         shard *each = &table->shards[i];
@@ -232,8 +232,8 @@ void nh_table_each(nh_table *table, bool (*visit)(nh_entry *entry, void *user), 
     }
 }
 
-void nh_table_read(nh_table *table, nh_table_figures *figures) {
-    *figures = (nh_table_figures){0};
+void nh_keyed_read(nh_keyed *table, nh_keyed_figures *figures) {
+    *figures = (nh_keyed_figures){0};
     for (size_t i = 0; i < table->shard_count; i++) {
         shard *each = &table->shards[i];
         pthread_mutex_lock(&each->lock);
