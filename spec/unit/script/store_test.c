@@ -30,9 +30,9 @@ static void a_script_stores_and_reads(void) {
     nh_vm *vm = open_vm(NULL);
     run(vm, "local store = require 'store'\n"
             "assert(store.get 'k' == nil)\n"
-            "assert(store.set('k', { a = { 1, 2.5, true }, b = '' }))\n"
+            "assert(store.set('k', { a = { 1, 2.5, true }, b = '', [''] = '' }))\n"
             "local k = store.get 'k'\n"
-            "assert(#k.a == 3 and k.a[2] == 2.5 and k.b == '')\n"
+            "assert(#k.a == 3 and k.a[2] == 2.5 and k.b == '' and k[''] == '')\n"
             "k.a = 1; assert(store.get('k').a[1] == 1)\n"
             "assert(store.set('k', nil) == true and store.get 'k' == nil)\n"
             "assert(store.add('once', false, 60) == true and store.add('once', 1) == false)\n"
