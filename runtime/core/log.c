@@ -116,7 +116,8 @@ static size_t escape(const char *text, size_t left, char out[CHARACTER_MOST + 1]
     unsigned code = dangerous(text, size);
     if (code || c == 0)
         return (size_t)snprintf(out, CHARACTER_MOST + 1, "\\u%04x", code);
-    memcpy(out, text, size);
+    for (size_t i = 0; i < size; i++)
+        out[i] = text[i];
     return size;
 }
 
