@@ -1,5 +1,6 @@
 /* store_test.c — the module `store` as a script sees it, in a scratch state and with a hub's. */
 #include <lauxlib.h>
+#include <stdlib.h>
 
 #include "runtime/script/vm.h"
 #include "runtime/store/shared.h"
@@ -21,7 +22,8 @@ static void run(nh_vm *vm, const char *code) {
 static nh_vm *open_vm(nh_shared *shared) {
     nh_error error;
     nh_vm *vm = nh_vm_create(bundle, NULL, &error);
-    CHECK(vm);
+    if (!CHECK(vm))
+        exit(check_end());
     vm->shared = shared;
     return vm;
 }
