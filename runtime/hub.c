@@ -23,7 +23,9 @@
 #include "runtime/core/doc.h"
 #include "runtime/core/handle.h"
 #include "runtime/core/log.h"
+#include "runtime/core/metrics.h"
 #include "runtime/work/engine_load.h"
+#include "runtime/work/health.h"
 #include "runtime/work/pool.h"
 
 enum { SETTLE_AT_ONCE = 256, STATUSES = NH_EXPIRED + 1, EXPLAIN_BYTES = 32 << 20 };
@@ -37,6 +39,8 @@ struct nh_hub {
     nh_work work;
     nh_pool *pool;
     nh_log *log;
+    nh_health *health;
+    nh_metrics *metrics;
     size_t capacity;
 
     _Atomic uint64_t accepted;
@@ -71,6 +75,8 @@ static void drop(nh_owner *owner) {
     nh_queue_destroy(hub->work.queue);
     if (hub->work.engine)
         hub->work.ops->close(hub->work.engine);
+    nh_health_destroy(hub->health);
+    nh_metrics_destroy(hub->metrics);
     nh_log_destroy(hub->log);
     pthread_cond_destroy(&hub->changed);
     pthread_mutex_destroy(&hub->lock);
@@ -100,6 +106,7 @@ static void leave(nh_hub *hub, size_t count) {
 
 static void count(nh_owner *owner, nh_status status) {
     atomic_fetch_add_explicit(&hub_of(owner)->settled[status], 1, memory_order_relaxed);
+    nh_metrics_settled(hub_of(owner)->metrics, status);
 }
 
 static void settled(nh_owner *owner) {
@@ -213,6 +220,12 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->work.log = hub->log = open_log(config, error);
     if (!hub->log)
         goto fail;
+    hub->work.health = hub->health = nh_health_create(0);
+    hub->work.metrics = hub->metrics = nh_metrics_create();
+    if (!hub->health || !hub->metrics) {
+        nh_fail_memory(error);
+        goto fail;
+    }
     if (engine->open(config, hub->log, &hub->work.engine, error) != NH_OK) {
         hub->work.engine = NULL;
         goto fail;
@@ -371,6 +384,7 @@ static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count, nh_err
         return failed;
     }
     atomic_fetch_add_explicit(&hub->accepted, count, memory_order_relaxed);
+    nh_metrics_accepted(hub->metrics, count);
     nh_pool_pushed(hub->pool, count, earliest);
     return NH_OK;
 }
@@ -531,4 +545,30 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
     nh_doc *doc = nh_writer_finish(writer, NULL);
     nh_writer_destroy(writer);
     return doc;
+}
+
+nh_doc *nh_hub_health(nh_hub *hub) {
+    nh_writer *writer = nh_writer_create();
+    if (!writer)
+        return NULL;
+    nh_health_write(hub->health, writer, nh_monotonic());
+    nh_doc *doc = nh_writer_finish(writer, NULL);
+    nh_writer_destroy(writer);
+    return doc;
+}
+
+char *nh_hub_metrics(nh_hub *hub, size_t *length) {
+    nh_queue_figures queue;
+    nh_pool_figures pool;
+    nh_queue_read(hub->work.queue, &queue);
+    nh_pool_read(hub->pool, &pool);
+    const nh_gauges gauges = {.in_flight = pool.in_flight,
+                              .queue_low = queue.ready[NH_LOW],
+                              .queue_normal = queue.ready[NH_NORMAL],
+                              .queue_high = queue.ready[NH_HIGH],
+                              .queue_urgent = queue.ready[NH_URGENT],
+                              .queue_scheduled = queue.scheduled,
+                              .queue_bytes = queue.bytes,
+                              .workers = pool.workers};
+    return nh_metrics_text(hub->metrics, &gauges, length);
 }

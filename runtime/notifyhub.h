@@ -220,6 +220,15 @@ NH_API nh_err nh_hub_reload(nh_hub *hub, nh_error *error);
  * Blocks: never. */
 NH_API nh_doc *nh_hub_stats(nh_hub *hub);
 
+/* How the platform accounts and targets that were tried are doing, from their own attempts:
+ * {platforms = {account = view}, targets = {target = view}, left_out}; see docs/operations.md for a
+ * view. NULL only when out of memory. Blocks: never. */
+NH_API nh_doc *nh_hub_health(nh_hub *hub);
+
+/* Counters and gauges in the text format of Prometheus (0.0.4), NUL-terminated; `length` may be
+ * NULL. To be freed with nh_free. NULL only when out of memory. Blocks: never. */
+NH_API char *nh_hub_metrics(nh_hub *hub, size_t *length);
+
 /* The platforms this hub knows, as an array of maps {name, summary, schemes, formats, limits,
  * options, transport}. */
 NH_API nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error);

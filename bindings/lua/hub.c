@@ -204,6 +204,40 @@ static int hub_stats(lua_State *L) {
     return 1;
 }
 
+/* native.health(hub) → what the platforms and targets say. */
+static int hub_health(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    nh_doc **health = nhl_document_slot(L);
+    *health = nh_hub_health(self->hub);
+    if (!*health)
+        return out_of_memory(L);
+    nhl_document_push(L);
+    return 1;
+}
+
+static int text_gc(lua_State *L) {
+    nh_free(*(char **)lua_touserdata(L, 1));
+    return 0;
+}
+
+/* metrics(hub) → text. What C allocated is held by a userdata while Lua may raise. */
+static int hub_metrics(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    size_t length;
+    char **text = lua_newuserdata(L, sizeof *text);
+    *text = NULL;
+    if (luaL_newmetatable(L, NHL_HUB ".text")) {
+        lua_pushcfunction(L, text_gc);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, -2);
+    *text = nh_hub_metrics(self->hub, &length);
+    if (!*text)
+        return out_of_memory(L);
+    lua_pushlstring(L, *text, length);
+    return 1;
+}
+
 /* reload(hub) → true; or nil, message, code */
 static int hub_reload(lua_State *L) {
     nh_error error;
@@ -271,10 +305,11 @@ void nhl_hub_setup(lua_State *L) {
     static const luaL_Reg metamethods[] = {
         {"__gc", hub_gc}, {"__tostring", hub_tostring}, {NULL, NULL}};
     static const luaL_Reg direct[] = {
-        {"fd", hub_fd}, {"stats", hub_stats}, {"reload", hub_reload},
-        {"platforms", hub_platforms}, {NULL, NULL}};
+        {"fd", hub_fd},           {"stats", hub_stats},         {"reload", hub_reload},
+        {"metrics", hub_metrics}, {"platforms", hub_platforms}, {NULL, NULL}};
     static const luaL_Reg natives[] = {{"open", hub_open},
                                        {"send", hub_send},
+                                       {"health", hub_health},
                                        {"send_batch", hub_send_batch},
                                        {"watch", hub_watch},
                                        {"next_event", hub_next_event},

@@ -120,7 +120,9 @@ function Hub:health()
   elseif rate then
     status = rate >= HEALTHY and "healthy" or rate >= DEGRADED and "degraded" or "unhealthy"
   end
+  local seen = native.health(self)
   return {
+    platforms = seen.platforms, targets = seen.targets,
     status = status, success_rate = rate, uptime = figures.uptime,
     accepted = figures.accepted, pending = figures.pending, queued = queued,
     in_flight = figures.workers.in_flight, workers = figures.workers.count,

@@ -105,8 +105,7 @@ static size_t escape(const char *text, size_t left, char out[CHARACTER_MOST + 1]
     size_t size = *taken = character(text, left);
     if (size == 0) {
         *taken = 1;
-        memcpy(out, "\xEF\xBF\xBD", 3);
-        return 3;
+        return (size_t)snprintf(out, CHARACTER_MOST + 1, "\xEF\xBF\xBD");
     }
     if (c < sizeof short_form && short_form[c]) {
         out[0] = '\\';
@@ -116,7 +115,8 @@ static size_t escape(const char *text, size_t left, char out[CHARACTER_MOST + 1]
     unsigned code = dangerous(text, size);
     if (code || c == 0)
         return (size_t)snprintf(out, CHARACTER_MOST + 1, "\\u%04x", code);
-    memcpy(out, text, size);
+    for (size_t i = 0; i < size; i++)
+        out[i] = text[i];
     return size;
 }
 

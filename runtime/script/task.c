@@ -401,6 +401,25 @@ static int retrying(lua_State *L) {
     return 0;
 }
 
+/* attempted(account, platform, target, seconds, code, text): code and text of an error, or neither. */
+static int attempted(lua_State *L) {
+    const char *code = luaL_optstring(L, 5, NULL);
+    const nh_attempt attempt = {.account = luaL_checkstring(L, 1),
+                                .platform = luaL_checkstring(L, 2),
+                                .target = luaL_checkstring(L, 3),
+                                .seconds = luaL_checknumber(L, 4),
+                                .code = code ? nh_err_from_name(code) : NH_OK,
+                                .text = luaL_optstring(L, 6, NULL)};
+    nh_vm_of(L)->setup.host->attempted(running(L)->op.task, &attempt);
+    return 0;
+}
+
+static int score(lua_State *L) {
+    const char *account = luaL_checkstring(L, 1);
+    lua_pushnumber(L, nh_vm_of(L)->setup.host->score(running(L)->op.task, account));
+    return 1;
+}
+
 static int now(lua_State *L) {
     lua_pushnumber(L, nh_wall());
     return 1;
@@ -453,6 +472,8 @@ int nh_open_task(lua_State *L) {
                                          {"spawn", spawn},
                                          {"context", context},
                                          {"turn", turn},
+                                         {"attempted", attempted},
+                                         {"score", score},
                                          {"progress", progress},
                                          {"retrying", retrying},
                                          {"now", now},

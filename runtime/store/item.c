@@ -68,6 +68,8 @@ static nh_err write_map(nh_writer *writer, const nh_value *map, nh_error *error)
     for (size_t i = 0; i < count && !failed; i++) {
         const nh_value *key = nh_value_key(map, i);
         pairs[i].name = nh_value_bytes(key, &pairs[i].length);
+        if (pairs[i].length == 0)
+            pairs[i].name = "";
         pairs[i].value = nh_value_at(map, i);
         if (nh_value_kind(key) != NH_STRING)
             failed = nh_fail(error, NH_E_INVALID, "the keys of a stored table must be strings");

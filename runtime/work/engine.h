@@ -48,6 +48,15 @@ typedef struct nh_task_message {
     double created_at; /* seconds since the epoch */
 } nh_task_message;
 
+/* One attempt of a delivery that has ended; borrowed for the call. */
+typedef struct nh_attempt {
+    const char *account, *platform;
+    const char *target; /* as it may be shown */
+    nh_err code;        /* NH_OK: it was delivered */
+    const char *text;   /* of the error, as it may be shown; NULL allowed */
+    double seconds;
+} nh_attempt;
+
 /* What the workers offer to the engine. */
 typedef struct nh_host {
     /* Starts a request (taken) over the transport of this name; ends in ops->op_done with the
@@ -61,6 +70,10 @@ typedef struct nh_host {
     /* Tells how far the task is; wakes those who watch it. */
     void (*progress)(nh_task *task, uint32_t done, uint32_t total);
     void (*retrying)(nh_task *task);
+    /* Counts an attempt for health and metrics. */
+    void (*attempted)(nh_task *task, const nh_attempt *attempt);
+    /* How well an account did lately, 0 to 1; 0.5 when nothing is known. */
+    double (*score)(nh_task *task, const char *account);
     /* Settles the message with its receipt (taken; NULL when out of memory: the host makes one with
      * NH_E_INTERNAL). With `more` its callbacks go on until `end`; without, the task is gone. */
     void (*settle)(nh_task *task, nh_status status, nh_doc *receipt, bool more);

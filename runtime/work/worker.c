@@ -28,6 +28,8 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
+#include "runtime/core/metrics.h"
+#include "runtime/work/health.h"
 
 enum { TAKE_MOST = 32, TRANSPORTS_MOST = 8 };
 
@@ -258,6 +260,33 @@ static void host_retrying(nh_task *base) {
     nh_handle_tell(t->handle, NH_EVENT_RETRY);
 }
 
+static void host_attempted(nh_task *base, const nh_attempt *attempt) {
+    nh_worker *worker = task_of(base)->worker;
+    const nh_health_attempt note = {.code = attempt->code,
+                                    .text = attempt->text,
+                                    .length = attempt->text ? strlen(attempt->text) : 0,
+                                    .seconds = attempt->seconds};
+    uint64_t now = nh_loop_now(worker->loop);
+    double wall = nh_wall();
+    if (worker->work->health) {
+        nh_health_note(worker->work->health, NH_HEALTH_PLATFORM, attempt->account,
+                       strlen(attempt->account), &note, now, wall);
+        nh_health_note(worker->work->health, NH_HEALTH_TARGET, attempt->target,
+                       strlen(attempt->target), &note, now, wall);
+    }
+    if (worker->work->metrics)
+        nh_metrics_attempt(worker->work->metrics, attempt->platform, strlen(attempt->platform),
+                           attempt->code, attempt->seconds);
+}
+
+static double host_score(nh_task *base, const char *account) {
+    nh_worker *worker = task_of(base)->worker;
+    return worker->work->health
+               ? nh_health_score(worker->work->health, NH_HEALTH_PLATFORM, account, strlen(account),
+                                 nh_loop_now(worker->loop))
+               : 0.5;
+}
+
 static void settle_task(task *t, nh_receipt *receipt, nh_err reason) {
     nh_handle *handle = t->handle;
     nh_timer_stop(t->worker->loop, &t->deadline);
@@ -298,6 +327,8 @@ static const nh_host host = {
     .op_cancel = host_op_cancel,
     .progress = host_progress,
     .retrying = host_retrying,
+    .attempted = host_attempted,
+    .score = host_score,
     .settle = host_settle,
     .end = host_end,
 };

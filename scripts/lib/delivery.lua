@@ -136,6 +136,16 @@ local function finish(judged, entry, adapter, warning)
   }
 end
 
+-- The first failure of a group's results, or the first of them.
+local function failure_of(results)
+  for _, each in ipairs(results) do
+    if not each.ok then
+      return each
+    end
+  end
+  return results[1]
+end
+
 -- Gives each entry its result.
 local function settle(letter, entries, adapter, judged, warning)
   for index, entry in ipairs(entries) do
@@ -195,7 +205,12 @@ function M.deliver(letter, entries)
     for _, entry in ipairs(entries) do
       entry.attempts = delivery.attempt
     end
+    local began = task.monotonic()
     local judged = attempt(delivery, account)
+    local worst = judged[1] and failure_of(judged) or judged
+    task.attempted(account.name, adapter.name, entries[1].shown, task.monotonic() - began,
+      not worst.ok and (words(worst.code) or "rejected") or nil,
+      not worst.ok and M.scrub(words(worst.error) or "refused", account) or nil)
     local again, hint = wants_retry(judged)
     if not again or delivery.attempt >= policy.attempts then
       return settle(letter, entries, adapter, judged, warning)
@@ -203,10 +218,9 @@ function M.deliver(letter, entries)
     local pause = backoff(policy, delivery.attempt, hint)
     task.retrying()
     if letter.on_retry then
-      local failure = judged[1] or judged
       letter.on_retry(letter.context, {
         platform = adapter.name, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
-        code = words(failure.code), error = M.scrub(words(failure.error) or "refused", account),
+        code = words(worst.code), error = M.scrub(words(worst.error) or "refused", account),
       })
     end
     task.sleep(pause)

@@ -139,6 +139,8 @@ function task.progress() end
 
 function task.retrying() end
 
+function task.attempted() end
+
 function task.turn(key)
   turns[key] = (turns[key] or -1) + 1
   return turns[key]

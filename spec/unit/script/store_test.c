@@ -1,5 +1,6 @@
 /* store_test.c — the module `store` as a script sees it, in a scratch state and with a hub's. */
 #include <lauxlib.h>
+#include <stdlib.h>
 
 #include "runtime/script/vm.h"
 #include "runtime/store/shared.h"
@@ -23,7 +24,8 @@ static nh_vm *open_vm(nh_shared *shared) {
     static const nh_limits limits = NH_LIMITS_DEFAULT;
     nh_vm_setup setup = {.bundle = bundle, .shared = shared, .limits = &limits};
     nh_vm *vm = nh_vm_create(&setup, &error);
-    CHECK(vm);
+    if (!CHECK(vm))
+        exit(check_end());
     return vm;
 }
 
@@ -31,9 +33,9 @@ static void a_script_stores_and_reads(void) {
     nh_vm *vm = open_vm(NULL);
     run(vm, "local store = require 'store'\n"
             "assert(store.get 'k' == nil)\n"
-            "assert(store.set('k', { a = { 1, 2.5, true }, b = '' }))\n"
+            "assert(store.set('k', { a = { 1, 2.5, true }, b = '', [''] = '' }))\n"
             "local k = store.get 'k'\n"
-            "assert(#k.a == 3 and k.a[2] == 2.5 and k.b == '')\n"
+            "assert(#k.a == 3 and k.a[2] == 2.5 and k.b == '' and k[''] == '')\n"
             "k.a = 1; assert(store.get('k').a[1] == 1)\n"
             "assert(store.set('k', nil) == true and store.get 'k' == nil)\n"
             "assert(store.add('once', false, 60) == true and store.add('once', 1) == false)\n"

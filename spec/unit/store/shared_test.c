@@ -139,7 +139,7 @@ static void values_are_what_was_set(void) {
                                          "[]",
                                          "{\"a\":{\"b\":[null,1.5]}}",
                                          "9223372036854775807",
-                                         "[\"\"]"};
+                                         "[\"x\"]"};
     bool deleted;
     begin((nh_shared_limits){0});
     CHECK_STR(get("none"), "absent");
