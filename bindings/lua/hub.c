@@ -307,16 +307,11 @@ void nhl_hub_setup(lua_State *L) {
     static const luaL_Reg direct[] = {
         {"fd", hub_fd},           {"stats", hub_stats},         {"reload", hub_reload},
         {"metrics", hub_metrics}, {"platforms", hub_platforms}, {NULL, NULL}};
-    static const luaL_Reg natives[] = {{"open", hub_open},
-                                       {"send", hub_send},
-                                       {"health", hub_health},
-                                       {"send_batch", hub_send_batch},
-                                       {"watch", hub_watch},
-                                       {"next_event", hub_next_event},
-                                       {"close", hub_close},
-                                       {"hub_state", hub_state},
-                                       {"now", monotonic},
-                                       {NULL, NULL}};
+    static const luaL_Reg natives[] = {{"open", hub_open},     {"send", hub_send},
+                                       {"health", hub_health}, {"send_batch", hub_send_batch},
+                                       {"watch", hub_watch},   {"next_event", hub_next_event},
+                                       {"close", hub_close},   {"hub_state", hub_state},
+                                       {"now", monotonic},     {NULL, NULL}};
     static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};
     nhl_type_setup(L, &type);
     luaL_newmetatable(L, MESSAGES);

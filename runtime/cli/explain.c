@@ -36,7 +36,8 @@ static void print_routes(const nh_value *routes, const cli_paint *paint) {
         const nh_value *why = nh_value_get(route, "why"), *source = nh_value_get(route, "source");
         bool taken = nh_value_bool(nh_value_get(route, "taken"));
         int indent = 2 * (int)nh_value_int(nh_value_get(route, "depth"), 1);
-        printf("%*s%s%s ", indent, "", taken ? paint->green : paint->dim, taken ? "takes it" : "no");
+        printf("%*s%s%s ", indent, "", taken ? paint->green : paint->dim,
+               taken ? "takes it" : "no");
         printf("%s  ", paint->off);
         cli_value_print(stdout, nh_value_get(route, "name"));
         if (is_there(source)) {
@@ -148,8 +149,7 @@ static int run_explain(const cli_command *self, int argc, char **argv) {
     if (status != CLI_GO)
         return status;
     nh_doc *message = cli_json_read(self->name, operands.items[0]);
-    nh_doc *config =
-        message ? cli_config_load(self->name, settings.config, settings.rules) : NULL;
+    nh_doc *config = message ? cli_config_load(self->name, settings.config, settings.rules) : NULL;
     nh_doc *answer = config ? nh_rules_explain(config, message, &error) : NULL;
     status = CLI_USAGE;
     if (answer) {
@@ -174,10 +174,11 @@ const cli_command cli_explain = {
     .operands_min = 1,
     .operands_max = 1,
     .options = options,
-    .about = "Reads a message (- reads stdin) and tells which routes match it and why the others do "
-             "not, who would be told, in what words, and the very request that each platform would "
-             "get, without its secrets. Handlers run as they would, with a clock that jumps and "
-             "deliveries that succeed. Sends nothing.",
+    .about =
+        "Reads a message (- reads stdin) and tells which routes match it and why the others do "
+        "not, who would be told, in what words, and the very request that each platform would "
+        "get, without its secrets. Handlers run as they would, with a clock that jumps and "
+        "deliveries that succeed. Sends nothing.",
     .exits = (const cli_exit[]){{CLI_OK, "it would be delivered"},
                                 {CLI_FAILED, "something would not be delivered"},
                                 {CLI_USAGE, "a mistake in the command line, the configuration, the "

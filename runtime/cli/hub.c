@@ -12,7 +12,8 @@
 
 #define DEFAULT_CONFIG "notifyhub.lua"
 
-/* A configuration's own paths are to be found beside its file, one of the command line from here. */
+/* A configuration's own paths are to be found beside its file, one of the command line from here.
+ */
 static bool find_rules(const char *command, const char *rules, char *path) {
     if (!rules || realpath(rules, path))
         return true;

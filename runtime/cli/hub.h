@@ -6,7 +6,7 @@
 
 #define CLI_CONFIG_HELP "the configuration (default: ./notifyhub.lua if it is there, else none)"
 
-#define CLI_RULES_HELP  "the folder of rules, in place of the configuration's"
+#define CLI_RULES_HELP "the folder of rules, in place of the configuration's"
 
 /* Loads the configuration (NULL: the default; none gives an empty one), with `rules` (NULL: as it
  * says) as its folder of rules. The log goes to stderr unless it says otherwise. NULL after a

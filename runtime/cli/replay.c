@@ -1,7 +1,7 @@
 /* replay.c — `notifyhub replay`: what other rules would have made of messages that there were.
  *
- * Messages are explained some at a time under both rules, and the answers are compared; what differs
- * is printed, so the output's size follows the differences.
+ * Messages are explained some at a time under both rules, and the answers are compared; what
+ * differs is printed, so the output's size follows the differences.
  */
 #include <errno.h>
 #include <poll.h>
@@ -181,7 +181,8 @@ static int run_replay(const cli_command *self, int argc, char **argv) {
         return status;
     }
     state.before = cli_config_load(self->name, settings.config, settings.old);
-    state.after = state.before ? cli_config_load(self->name, settings.config, settings.rules) : NULL;
+    state.after =
+        state.before ? cli_config_load(self->name, settings.config, settings.rules) : NULL;
     if (state.after && !(state.lines = cli_lines_open(operands.items[0], LINE_LONGEST)))
         cli_complain(self->name, "%s: %s", operands.items[0], strerror(errno));
     if (state.lines && read_messages(&state)) {

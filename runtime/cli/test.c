@@ -70,10 +70,11 @@ const cli_command cli_test = {
     .operands = "[FOLDER]",
     .operands_max = 1,
     .options = options,
-    .about = "Runs every *_test.lua of the folder of rules (default: the configuration's). Nothing "
-             "is sent: what would have been is given to the test, and sleeps take no time:\n"
-             "  local sent = simulate { title = \"Disk full\", metadata = { severity = \"page\" } }\n"
-             "  assert(sent[1].target == \"oncall\")",
+    .about =
+        "Runs every *_test.lua of the folder of rules (default: the configuration's). Nothing "
+        "is sent: what would have been is given to the test, and sleeps take no time:\n"
+        "  local sent = simulate { title = \"Disk full\", metadata = { severity = \"page\" } }\n"
+        "  assert(sent[1].target == \"oncall\")",
     .exits = (const cli_exit[]){{CLI_OK, "all tests passed"},
                                 {CLI_FAILED, "a test failed"},
                                 {CLI_USAGE, "a mistake in the command line, the configuration or "

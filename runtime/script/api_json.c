@@ -15,7 +15,7 @@
 
 int luaopen_cjson(lua_State *L);
 
-enum { FEW = 16, PAIRS_MOST = 100000,  DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
+enum { FEW = 16, PAIRS_MOST = 100000, DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
 
 /* ----------------------------------------------------------------- writing */
 

@@ -1,5 +1,5 @@
-/* api_script.c — the module `script`: what lib/rules needs to load a folder of rules and to run what
- * is in it safely. Rules do not see it.
+/* api_script.c — the module `script`: what lib/rules needs to load a folder of rules and to run
+ * what is in it safely. Rules do not see it.
  *
  *   names()                  the folder's scripts in the order in which they run, and its tests
  *   load(name, env)          a script's function, with env as its globals
@@ -124,8 +124,8 @@ static bool is_listed(const nh_value *list, const char *name) {
     return false;
 }
 
-/* A Lua file of the system's path, run with the state's own globals: the operator trusts it. Modules
- * in C are not loaded: they would be linked to the host's Lua, which may be another one. */
+/* A Lua file of the system's path, run with the state's own globals: the operator trusts it.
+ * Modules in C are not loaded: they would be linked to the host's Lua, which may be another one. */
 static int load_module(lua_State *L, const char *name) {
     const char *template = LUA_PATH_DEFAULT;
     const char *place = luaL_gsub(L, name, ".", "/");
@@ -167,8 +167,10 @@ static int allowed(lua_State *L) {
 static int env(lua_State *L) {
     const char *name = luaL_checkstring(L, 1);
     if (!is_listed(nh_value_get(nh_doc_root(nh_vm_of(L)->setup.config), "env"), name))
-        return luaL_error(L, "env: '%s' is not one of the variables that the configuration allows (env = { ... })",
-                          name);
+        return luaL_error(
+            L,
+            "env: '%s' is not one of the variables that the configuration allows (env = { ... })",
+            name);
     lua_pushstring(L, getenv(name));
     return 1;
 }

@@ -1,5 +1,5 @@
-/* bundle.c — sources become byte code once, in a scratch state that is thrown away; each worker then
- * only undumps.
+/* bundle.c — sources become byte code once, in a scratch state that is thrown away; each worker
+ * then only undumps.
  *
  * What users write is loaded as text only: byte code from outside could crash the state. */
 #include "runtime/script/bundle.h"

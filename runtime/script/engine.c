@@ -270,7 +270,9 @@ fail:
 
 static nh_err engine_reload(nh_engine *engine, nh_error *error) {
     if (!engine->folder)
-        return nh_fail(error, NH_E_CONFIG, "there are no rules to load again: the configuration names no folder (rules)");
+        return nh_fail(
+            error, NH_E_CONFIG,
+            "there are no rules to load again: the configuration names no folder (rules)");
     nh_error fault;
     pthread_mutex_lock(&engine->reloading);
     nh_generation *made = load_generation(engine, &fault);
@@ -349,7 +351,8 @@ static void read_limits(nh_limits *limits, const nh_value *given) {
     *limits = (nh_limits){
         .slice = nh_value_real(nh_value_get(given, "slice"), standard.slice),
         .state_memory = (size_t)integer(given, "state_memory", (int64_t)standard.state_memory),
-        .message_memory = (size_t)integer(given, "message_memory", (int64_t)standard.message_memory),
+        .message_memory =
+            (size_t)integer(given, "message_memory", (int64_t)standard.message_memory),
         .depth = (int)integer(given, "depth", standard.depth),
         .string_bytes = (size_t)integer(given, "string_bytes", (int64_t)standard.string_bytes),
         .pattern_steps = (uint64_t)integer(given, "pattern_steps", (int64_t)standard.pattern_steps),
@@ -527,7 +530,8 @@ static size_t vm_memory(const nh_vm *vm) {
     return vm->limiter.held;
 }
 
-/* A state that stays full after a collection; not a young one, which would be full again at once. */
+/* A state that stays full after a collection; not a young one, which would be full again at once.
+ */
 static bool vm_worn(nh_vm *vm) {
     if (!nh_limiter_is_high(&vm->limiter) ||
         nh_monotonic() - vm->opened < (uint64_t)YOUNG_SECONDS * NH_SECOND)

@@ -3,8 +3,8 @@
  *
  * Every *.lua of the folder is a script of its own, run in name order; those of its subfolders are
  * modules that only a `require` runs ("sub.name"). *_test.lua are the folder's own tests, and
- * templates/ holds texts. Hidden files and editors' leavings are passed over. Counted, and immutable
- * once it is loaded.
+ * templates/ holds texts. Hidden files and editors' leavings are passed over. Counted, and
+ * immutable once it is loaded.
  */
 #ifndef NH_SCRIPT_RULES_H
 #define NH_SCRIPT_RULES_H
@@ -24,8 +24,8 @@ typedef struct nh_problems {
 void nh_problems_add(nh_problems *problems, const char *line);
 void nh_problems_clear(nh_problems *problems);
 
-/* Reads and compiles; runs nothing. With `problems` (may be NULL) it goes on after one, tells all of
- * them, and returns what is there without the broken files. Thread: any. Blocks: on the files.
+/* Reads and compiles; runs nothing. With `problems` (may be NULL) it goes on after one, tells all
+ * of them, and returns what is there without the broken files. Thread: any. Blocks: on the files.
  * Errors: NH_E_CONFIG, NH_E_INTERNAL. */
 nh_rules *nh_rules_load(const char *folder, nh_problems *problems, nh_error *error);
 nh_rules *nh_rules_ref(nh_rules *rules);

@@ -348,8 +348,8 @@ static int parallel(lua_State *L) {
     return 1;
 }
 
-/* spawn(f, ...): runs f beside what the message does, in a strand that nobody waits for; its error is
- * logged. */
+/* spawn(f, ...): runs f beside what the message does, in a strand that nobody waits for; its error
+ * is logged. */
 static int spawn(lua_State *L) {
     strand *s = running(L);
     luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -392,7 +392,7 @@ static int turn(lua_State *L) {
 static int progress(lua_State *L) {
     strand *s = running(L);
     nh_vm_of(L)->setup.host->progress(s->op.task, (uint32_t)luaL_checkinteger(L, 1),
-                                (uint32_t)luaL_checkinteger(L, 2));
+                                      (uint32_t)luaL_checkinteger(L, 2));
     return 0;
 }
 
@@ -401,7 +401,8 @@ static int retrying(lua_State *L) {
     return 0;
 }
 
-/* attempted(account, platform, target, seconds, code, text): code and text of an error, or neither. */
+/* attempted(account, platform, target, seconds, code, text): code and text of an error, or neither.
+ */
 static int attempted(lua_State *L) {
     const char *code = luaL_optstring(L, 5, NULL);
     const nh_attempt attempt = {.account = luaL_checkstring(L, 1),
@@ -583,9 +584,10 @@ void nh_script_op_done(nh_vm *vm, nh_op *op, const nh_doc *response) {
 static int protected_stop(lua_State *L) {
     script *owner = lua_touserdata(L, 1);
     nh_err reason = (nh_err)lua_tointeger(L, 2);
-    const char *text = reason == NH_E_SCRIPT
-                           ? "its rules were replaced and their time to drain is over (reload.drain)"
-                           : nh_err_text(reason);
+    const char *text =
+        reason == NH_E_SCRIPT
+            ? "its rules were replaced and their time to drain is over (reload.drain)"
+            : nh_err_text(reason);
     stop(owner, nh_err_name(reason), text, reason == NH_E_SCRIPT || reason == NH_E_CLOSED);
     return 0;
 }

@@ -37,7 +37,7 @@ typedef struct nh_vm_setup {
     struct nh_shared *shared;  /* NULL: a dictionary of its own */
     const nh_limits *limits;
     const nh_problems *problems; /* that reading the rules had, for lib/tools; may be NULL */
-    bool simulated; /* lib/simulation stands for the module `task` */
+    bool simulated;              /* lib/simulation stands for the module `task` */
 } nh_vm_setup;
 
 struct nh_vm {

@@ -94,8 +94,8 @@ typedef struct nh_engine_ops {
     nh_doc *(*platforms)(const nh_engine *engine, nh_error *error);
     /* What nh_config_load returns. Needs no open engine. */
     nh_doc *(*load_config)(const char *path, nh_error *error);
-    /* Answers a question about rules without sending anything: "check", "test", "explain" (argument:
-     * a message). Needs no open engine. Owned by the caller. */
+    /* Answers a question about rules without sending anything: "check", "test", "explain"
+     * (argument: a message). Needs no open engine. Owned by the caller. */
     nh_doc *(*ask)(const char *question, const nh_doc *config, const nh_doc *argument,
                    nh_error *error);
     /* Loads the rules anew and publishes them; an error leaves those that run. Thread: any. Blocks:

@@ -6,11 +6,11 @@
  *
  * A task asks for operations (nh_host): a transfer or a sleep becomes a `pending`, which ends by a
  * deferred call, so that neither a transport nor the engine is ever re-entered. Tasks and pendings
- * come from free lists, bounded by the in-flight limit. A task that only sleeps (a script's sleep, a
- * retry's backoff) is not in flight: it holds no socket and keeps no other message waiting, and has a
- * limit of its own. Sleeping: the worker raises `sleeping`, looks at the queue once more and only
- * then waits, while a sender puts its message in and then looks for `sleeping`; so one of the two
- * always sees the other.
+ * come from free lists, bounded by the in-flight limit. A task that only sleeps (a script's sleep,
+ * a retry's backoff) is not in flight: it holds no socket and keeps no other message waiting, and
+ * has a limit of its own. Sleeping: the worker raises `sleeping`, looks at the queue once more and
+ * only then waits, while a sender puts its message in and then looks for `sleeping`; so one of the
+ * two always sees the other.
  *
  * The scripts are replaced while messages flow: a new generation is opened between two turns and
  * gets all messages from then on; the one before lives until its last task has ended or its time to
@@ -281,10 +281,9 @@ static void host_attempted(nh_task *base, const nh_attempt *attempt) {
 
 static double host_score(nh_task *base, const char *account) {
     nh_worker *worker = task_of(base)->worker;
-    return worker->work->health
-               ? nh_health_score(worker->work->health, NH_HEALTH_PLATFORM, account, strlen(account),
-                                 nh_loop_now(worker->loop))
-               : 0.5;
+    return worker->work->health ? nh_health_score(worker->work->health, NH_HEALTH_PLATFORM, account,
+                                                  strlen(account), nh_loop_now(worker->loop))
+                                : 0.5;
 }
 
 static void settle_task(task *t, nh_receipt *receipt, nh_err reason) {

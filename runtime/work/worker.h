@@ -13,9 +13,9 @@ typedef struct nh_work {
     nh_queue *queue;
     nh_engine *engine;
     const nh_engine_ops *ops;
-    struct nh_log *log;         /* may be NULL */
-    struct nh_health *health;   /* may be NULL */
-    struct nh_metrics *metrics; /* may be NULL */
+    struct nh_log *log;                        /* may be NULL */
+    struct nh_health *health;                  /* may be NULL */
+    struct nh_metrics *metrics;                /* may be NULL */
     const nh_transport_ops *const *transports; /* ends with NULL */
     nh_transport_limits limits;
     size_t in_flight; /* most messages a worker has in work, those asleep not counted */
