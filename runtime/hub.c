@@ -28,7 +28,12 @@
 #include "runtime/work/health.h"
 #include "runtime/work/pool.h"
 
-enum { SETTLE_AT_ONCE = 256, STATUSES = NH_EXPIRED + 1, EXPLAIN_BYTES = 32 << 20 };
+enum {
+    SETTLE_AT_ONCE = 256,
+    STATUSES = NH_EXPIRED + 1,
+    EXPLAIN_BYTES = 32 << 20,
+    BREAKERS_SHOWN = 1000
+};
 
 struct nh_hub {
     nh_owner owner; /* first: handles know only this */
@@ -75,6 +80,9 @@ static void drop(nh_owner *owner) {
     nh_queue_destroy(hub->work.queue);
     if (hub->work.engine)
         hub->work.ops->close(hub->work.engine);
+    nh_limiter_destroy(hub->work.limiter);
+    nh_lanes_destroy(hub->work.gate.lanes);
+    nh_breaker_destroy(hub->work.gate.breakers);
     nh_health_destroy(hub->health);
     nh_metrics_destroy(hub->metrics);
     nh_log_destroy(hub->log);
@@ -187,6 +195,41 @@ static nh_log *open_log(const nh_doc *config, nh_error *error) {
     return nh_log_create(&options, error);
 }
 
+/* A breaker's change goes to the log: it is news for whoever runs the hub. */
+static void breaker_changed(void *user, const nh_breaker_change *change) {
+    nh_hub *hub = user;
+    bool opened = change->to == NH_BREAKER_OPENED;
+    nh_log_write(hub->log, opened ? NH_LOG_WARN : NH_LOG_INFO, "circuit breaker",
+                 nh_log_text("host", change->key),
+                 nh_log_text("from", nh_breaker_state_name(change->from)),
+                 nh_log_text("to", nh_breaker_state_name(change->to)),
+                 nh_log_real("seconds", change->seconds));
+}
+
+/* Rates, lanes and breakers, each of which the configuration may turn off. */
+static nh_err open_gate(nh_hub *hub, const nh_doc *config, nh_error *error) {
+    const nh_value *lanes = nh_value_get(nh_doc_root(config), "lanes");
+    const nh_value *breaker = nh_value_get(nh_doc_root(config), "breaker");
+    const nh_lane_options options = {.start = (unsigned)option(config, "lanes", "start", 0),
+                                     .most = (unsigned)option(config, "lanes", "most", 0)};
+    hub->work.limiter = nh_limiter_create(0);
+    if (!hub->work.limiter)
+        return nh_fail_memory(error);
+    if (nh_value_kind(nh_value_get(lanes, "enabled")) == NH_NIL ||
+        nh_value_bool(nh_value_get(lanes, "enabled"))) {
+        hub->work.gate.lanes = nh_lanes_create(options, 0, error);
+        if (!hub->work.gate.lanes)
+            return NH_E_CONFIG;
+    }
+    if (nh_value_kind(nh_value_get(breaker, "enabled")) == NH_NIL ||
+        nh_value_bool(nh_value_get(breaker, "enabled"))) {
+        hub->work.gate.breakers = nh_breaker_create(0, nh_monotonic(), breaker_changed, hub);
+        if (!hub->work.gate.breakers)
+            return nh_fail_memory(error);
+    }
+    return NH_OK;
+}
+
 static nh_err check_workers(const nh_pool_options *options, nh_error *error) {
     if (options->min <= options->start && options->start <= options->max &&
         options->max <= NH_WORKERS_MOST)
@@ -219,6 +262,8 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->work.linger = linger;
     hub->work.log = hub->log = open_log(config, error);
     if (!hub->log)
+        goto fail;
+    if (open_gate(hub, config, error) != NH_OK)
         goto fail;
     hub->work.health = hub->health = nh_health_create(0);
     hub->work.metrics = hub->metrics = nh_metrics_create();
@@ -551,7 +596,15 @@ nh_doc *nh_hub_health(nh_hub *hub) {
     nh_writer *writer = nh_writer_create();
     if (!writer)
         return NULL;
-    nh_health_write(hub->health, writer, nh_monotonic());
+    uint64_t now = nh_monotonic();
+    nh_writer_map(writer, 2);
+    nh_writer_cstring(writer, "seen");
+    nh_health_write(hub->health, writer, now);
+    nh_writer_cstring(writer, "breakers");
+    if (hub->work.gate.breakers)
+        nh_breaker_write(hub->work.gate.breakers, writer, BREAKERS_SHOWN, now);
+    else
+        nh_writer_map(writer, 0);
     nh_doc *doc = nh_writer_finish(writer, NULL);
     nh_writer_destroy(writer);
     return doc;
@@ -560,8 +613,16 @@ nh_doc *nh_hub_health(nh_hub *hub) {
 char *nh_hub_metrics(nh_hub *hub, size_t *length) {
     nh_queue_figures queue;
     nh_pool_figures pool;
+    nh_breaker_figures breakers = {.open = 0};
+    nh_limiter_figures limiter;
+    nh_lane_figures lanes = {.held = 0};
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
+    nh_limiter_read(hub->work.limiter, &limiter);
+    if (hub->work.gate.breakers)
+        nh_breaker_read(hub->work.gate.breakers, &breakers);
+    if (hub->work.gate.lanes)
+        nh_lanes_read(hub->work.gate.lanes, &lanes);
     const nh_gauges gauges = {.in_flight = pool.in_flight,
                               .queue_low = queue.ready[NH_LOW],
                               .queue_normal = queue.ready[NH_NORMAL],
@@ -569,6 +630,16 @@ char *nh_hub_metrics(nh_hub *hub, size_t *length) {
                               .queue_urgent = queue.ready[NH_URGENT],
                               .queue_scheduled = queue.scheduled,
                               .queue_bytes = queue.bytes,
-                              .workers = pool.workers};
+                              .workers = pool.workers,
+                              .breakers_open = breakers.open,
+                              .breakers_half_open = breakers.half_open,
+                              .breaker_opened = breakers.opened,
+                              .breaker_refused = breakers.refused,
+                              .limiter_waiting = limiter.waiting,
+                              .limiter_delayed = limiter.delayed,
+                              .limiter_pauses = limiter.pauses,
+                              .lane_held = lanes.held,
+                              .lane_waiting = lanes.waiting,
+                              .lane_backoffs = lanes.backoffs};
     return nh_metrics_text(hub->metrics, &gauges, length);
 }

@@ -313,6 +313,7 @@ return {
   urls = { "feishu://[secret@]token[/@all][/@user]…" },
   example = "feishu://8f3c2d1e-0000-4b5a-9c7d-1a2b3c4d5e6f/@all",
   formats = { "markdown", "text" },
+  rate = { tokens = 100, per = 60, burst = 5 }, -- a custom bot: 100 a minute, 5 a second
   limits = { body = 19000, title = 1000, unit = "bytes" },
   attachments = "none",
   group = true, -- one message to the group mentions them all

@@ -252,6 +252,7 @@ return {
   urls = { "slack://[name@]A/B/C[/#channel][/@user][/+id]…", "slack://[name@]xoxb-…/#channel[/@user]…" },
   example = "slack://deploys@T024BE7LD/B01ABCDEF/h8Kx2pQvR7sT/#ops",
   formats = { "markdown", "text" },
+  rate = { tokens = 1, per = 1, burst = 10 }, -- https://api.slack.com/apis/rate-limits
   limits = { body = 35000, title = 1000, unit = "characters" },
   attachments = "none",
   group = false,

@@ -157,6 +157,11 @@ static nh_err check_one_of(const nh_value *value, const char *name, const char *
                    text, list);
 }
 
+static nh_err check_bool(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
+    (void)to;
+    return nh_value_kind(value) == NH_BOOL ? NH_OK : wrong_kind(value, name, "a boolean", error);
+}
+
 static nh_err check_format(const nh_value *value, const char *name, nh_message *to,
                            nh_error *error) {
     (void)to;
@@ -371,6 +376,7 @@ static const field message_fields[] = {
     {"expires_at", check_expires_at},
     {"timeout", check_timeout},
     {"retry", check_retry},
+    {"untrusted", check_bool},
     {"on_complete", check_name}, /* names of callbacks of the rules */
     {"on_error", check_name},
     {"on_retry", check_name},

@@ -320,6 +320,52 @@ static int sleep_for(lua_State *L) {
     return lua_yield(L, 0);
 }
 
+/* admit(key, rate or nil, most) → the seconds it waited; or nil, message, code. `rate` is a table
+ * { tokens, per, burst }. */
+static int admitted(lua_State *L, int status, lua_KContext waited) {
+    (void)status;
+    lua_pushnumber(L, (double)waited / 1000);
+    return 1;
+}
+
+static double field(lua_State *L, const char *name) {
+    lua_getfield(L, 2, name);
+    double value = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static int admit(lua_State *L) {
+    strand *s = running(L);
+    const char *key = luaL_checkstring(L, 1);
+    double most = luaL_checknumber(L, 3), wait;
+    nh_rate_limit rate;
+    nh_error error;
+    bool limited = lua_istable(L, 2);
+    if (limited)
+        rate = (nh_rate_limit){field(L, "tokens"), field(L, "per"), field(L, "burst")};
+    nh_err failed =
+        nh_vm_of(L)->setup.host->admit(&s->op, key, limited ? &rate : NULL, most, &wait, &error);
+    if (failed) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        lua_pushstring(L, nh_err_name(failed));
+        return 3;
+    }
+    if (wait <= 0) {
+        lua_pushnumber(L, 0);
+        return 1;
+    }
+    s->waits = true;
+    return lua_yieldk(L, 0, (lua_KContext)(wait * 1000), admitted);
+}
+
+static int pause_account(lua_State *L) {
+    const char *key = luaL_checkstring(L, 1);
+    nh_vm_of(L)->setup.host->pause(running(L)->op.task, key, luaL_checknumber(L, 2));
+    return 0;
+}
+
 /* parallel(list, f): calls f(list[i]) for each i at once, each in a strand of its own; returns the
  * list of their results. */
 static int parallel(lua_State *L) {
@@ -469,6 +515,8 @@ static int adapters(lua_State *L) {
 int nh_open_task(lua_State *L) {
     static const luaL_Reg functions[] = {{"transfer", transfer},
                                          {"sleep", sleep_for},
+                                         {"admit", admit},
+                                         {"pause", pause_account},
                                          {"parallel", parallel},
                                          {"spawn", spawn},
                                          {"context", context},

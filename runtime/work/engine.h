@@ -57,6 +57,11 @@ typedef struct nh_attempt {
     double seconds;
 } nh_attempt;
 
+/* `tokens` each `per` seconds, at most `burst` at once. */
+typedef struct nh_rate_limit {
+    double tokens, per, burst;
+} nh_rate_limit;
+
 /* What the workers offer to the engine. */
 typedef struct nh_host {
     /* Starts a request (taken) over the transport of this name; ends in ops->op_done with the
@@ -65,6 +70,15 @@ typedef struct nh_host {
     nh_err (*transfer)(nh_op *op, const char *transport, nh_doc *request, nh_error *error);
     /* Ends in ops->op_done without a response after `seconds`. */
     nh_err (*sleep)(nh_op *op, double seconds, nh_error *error);
+    /* Asks for a place in an account's rate (NULL: none of its own; a pause holds for all). `wait`
+     * is 0: go on at once, no op_done follows. Else it ends in ops->op_done when it may go, and
+     * `wait` is how many seconds that will be; a pause that begins meanwhile makes it longer. `key`
+     * stays valid until then. Errors: NH_E_RATE_LIMITED when it would be more than `most` seconds,
+     * NH_E_INTERNAL. */
+    nh_err (*admit)(nh_op *op, const char *key, const nh_rate_limit *rate, double most,
+                    double *wait, nh_error *error);
+    /* The platform asked for a pause: nothing of this account goes for so many seconds. */
+    void (*pause)(nh_task *task, const char *key, double seconds);
     /* Stops an operation: op_done will not come. No-op for one that is not under way. */
     void (*op_cancel)(nh_op *op);
     /* Tells how far the task is; wakes those who watch it. */

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ typedef struct task {
     nh_worker *worker;
     generation *generation;
     nh_handle *handle; /* its own reference is this task's; NULL once it has settled */
+    nh_priority priority;
     nh_task_message message;
     nh_timer deadline;
     uint32_t transfers, sleeps; /* under way */
@@ -56,7 +58,7 @@ typedef struct task {
 } task;
 
 typedef struct pending {
-    nh_op *op;
+    nh_op *op; /* NULL: it was cancelled, and only its grant is still to come */
     nh_worker *worker;
     nh_deferred ended;
     nh_doc *request;  /* kept for the transport */
@@ -64,10 +66,19 @@ typedef struct pending {
     union {
         nh_transfer transfer;
         nh_timer timer;
-        struct pending *next; /* in the free list */
     };
-    int transport; /* -1 for a sleep */
-    bool started;  /* the transport or the timer still has it */
+    union {
+        nh_pass pass; /* a transfer's way through the gate */
+        struct {      /* an admission's place in a rate */
+            nh_ticket ticket;
+            const char *key; /* borrowed */
+        };
+    };
+    struct pending *next; /* in the free list, or in the mailbox's `grants` */
+    int transport;        /* -1 for a sleep */
+    bool waits;           /* for the gate */
+    bool admits;          /* sleeps for a rate */
+    bool started;         /* the transport or the timer still has it */
 } pending;
 
 struct nh_worker {
@@ -85,11 +96,13 @@ struct nh_worker {
     task *free_tasks;
     pending *free_pendings;
     size_t closed; /* messages settled as closed */
+    size_t owed;   /* grants of cancelled transfers that are still to come */
 
     /* The mailbox. */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the thread has come up or failed to */
     nh_handle *mail;        /* to cancel; each with a reference */
+    pending *grants;        /* got their slot */
     bool up;
     nh_error fault;
 
@@ -115,7 +128,8 @@ static void add(_Atomic size_t *counter, size_t change) {
 
 /* ------------------------------------------------------------- operations */
 
-/* A task has begun or ended an operation: moves it between those in flight and those asleep. */
+/* A task has begun or ended an operation: moves it between those in flight and those asleep. Who
+ * waits for the gate is asleep: a host that does not answer keeps no place of other messages. */
 static void count_rest(task *t) {
     bool asleep = t->sleeps > 0 && t->transfers == 0;
     if (asleep == t->asleep)
@@ -149,7 +163,7 @@ static pending *take_pending(nh_worker *worker, nh_op *op, int transport) {
 static void free_pending(pending *p) {
     nh_worker *worker = p->worker;
     p->op->pending = NULL;
-    count_operation(p->op, p->transport, (uint32_t)-1);
+    count_operation(p->op, p->waits ? -1 : p->transport, (uint32_t)-1);
     nh_doc_unref(p->request);
     nh_doc_unref(p->response);
     p->next = worker->free_pendings;
@@ -171,13 +185,23 @@ static void transfer_done(nh_transfer *transfer, nh_doc *response) {
     pending *p = (pending *)((char *)transfer - offsetof(pending, transfer));
     p->response = response;
     p->started = false;
+    nh_gate_leave(&p->worker->work->gate, &p->pass, nh_doc_root(response),
+                  nh_loop_now(p->worker->loop));
     nh_loop_defer(p->worker->loop, &p->ended);
 }
 
 static void sleep_over(nh_timer *timer) {
     pending *p = (pending *)((char *)timer - offsetof(pending, timer));
     p->started = false;
-    nh_loop_defer(p->worker->loop, &p->ended);
+    nh_worker *worker = p->worker;
+    if (p->admits) {
+        double more = nh_limiter_redeem(worker->work->limiter, p->key, strlen(p->key),
+                                        nh_loop_now(worker->loop), &p->ticket);
+        p->started = more > 0 && nh_timer_start(worker->loop, &p->timer, more) == NH_OK;
+        if (p->started)
+            return;
+    }
+    nh_loop_defer(worker->loop, &p->ended);
 }
 
 /* The worker's instance of a transport, opened at its first use; -1 and an error otherwise. */
@@ -195,8 +219,90 @@ static int find_transport(nh_worker *worker, const char *name, nh_error *error) 
     return -1;
 }
 
+/* A transfer that the breaker refuses has its answer at once. */
+static void refuse(pending *p, double seconds) {
+    nh_writer *writer = nh_writer_create();
+    if (writer) {
+        char text[320];
+        snprintf(text, sizeof text, "%.*s does not answer; it is left alone for %.0f s more",
+                 (int)(p->pass.length < 256 ? p->pass.length : 256), p->pass.key, seconds);
+        nh_writer_map(writer, 5);
+        nh_writer_cstring(writer, "error");
+        nh_writer_cstring(writer, nh_err_name(NH_E_UNAVAILABLE));
+        nh_writer_cstring(writer, "message");
+        nh_writer_cstring(writer, text);
+        nh_writer_cstring(writer, "retryable");
+        nh_writer_bool(writer, true);
+        nh_writer_cstring(writer, "sent");
+        nh_writer_bool(writer, false);
+        nh_writer_cstring(writer, "retry_after");
+        nh_writer_real(writer, seconds);
+        p->response = nh_writer_finish(writer, NULL);
+        nh_writer_destroy(writer);
+    }
+    nh_loop_defer(p->worker->loop, &p->ended);
+}
+
+/* The transfer has its slot. */
+static void go(pending *p) {
+    nh_worker *worker = p->worker;
+    double seconds;
+    if (!nh_gate_go(&worker->work->gate, &p->pass, nh_loop_now(worker->loop), &seconds)) {
+        refuse(p, seconds);
+        return;
+    }
+    p->started = true;
+    worker->work->transports[p->transport]->start(worker->transports[p->transport], &p->transfer,
+                                                  nh_doc_root(p->request));
+}
+
+static pending *of_slot(nh_slot *slot) {
+    return (pending *)((char *)slot - offsetof(pending, pass.slot));
+}
+
+/* Called in whichever thread freed the slot. */
+static void granted(nh_slot *slot) {
+    pending *p = of_slot(slot);
+    nh_worker *worker = p->worker;
+    pthread_mutex_lock(&worker->lock);
+    p->next = worker->grants;
+    worker->grants = p;
+    if (worker->loop)
+        nh_loop_wake(worker->loop);
+    pthread_mutex_unlock(&worker->lock);
+}
+
+/* Counts it as what it is now: waiting, or under way. */
+static void set_waits(pending *p, bool waits) {
+    if (p->waits == waits)
+        return;
+    task *t = task_of(p->op->task);
+    t->transfers -= waits ? 1u : (uint32_t)-1;
+    t->sleeps += waits ? 1u : (uint32_t)-1;
+    p->waits = waits;
+    count_rest(t);
+}
+
+static void take_grants(nh_worker *worker, pending *grants) {
+    while (grants) {
+        pending *p = grants;
+        grants = p->next;
+        if (p->op) {
+            set_waits(p, false);
+            go(p);
+        } else { /* cancelled since */
+            nh_gate_leave(&worker->work->gate, &p->pass, NULL, nh_loop_now(worker->loop));
+            nh_doc_unref(p->request);
+            p->next = worker->free_pendings;
+            worker->free_pendings = p;
+            worker->owed--;
+        }
+    }
+}
+
 static nh_err host_transfer(nh_op *op, const char *name, nh_doc *request, nh_error *error) {
-    nh_worker *worker = task_of(op->task)->worker;
+    task *t = task_of(op->task);
+    nh_worker *worker = t->worker;
     nh_err failed = nh_request_check(nh_doc_root(request), error);
     int index = failed ? -1 : find_transport(worker, name, error);
     pending *p = index < 0 ? NULL : take_pending(worker, op, index);
@@ -205,11 +311,14 @@ static nh_err host_transfer(nh_op *op, const char *name, nh_doc *request, nh_err
         return failed ? failed : index < 0 ? NH_E_CONFIG : nh_fail_memory(error);
     }
     p->request = request;
-    p->started = true;
     p->ended.call = pending_ended;
     p->transfer.done = transfer_done;
-    worker->work->transports[index]->start(worker->transports[index], &p->transfer,
-                                           nh_doc_root(request));
+    p->pass.slot.granted = granted;
+    nh_gate_key(nh_doc_root(request), &p->pass.key, &p->pass.length);
+    if (nh_gate_enter(&worker->work->gate, &p->pass, t->priority, nh_loop_now(worker->loop)))
+        go(p);
+    else
+        set_waits(p, true);
     return NH_OK;
 }
 
@@ -228,16 +337,69 @@ static nh_err host_sleep(nh_op *op, double seconds, nh_error *error) {
     return NH_OK;
 }
 
+static nh_err host_admit(nh_op *op, const char *key, const nh_rate_limit *limit, double most,
+                         double *wait, nh_error *error) {
+    nh_worker *worker = task_of(op->task)->worker;
+    nh_limiter *limiter = worker->work->limiter;
+    uint64_t now = nh_loop_now(worker->loop);
+    size_t length = strlen(key);
+    nh_ticket ticket = {.waiting = false};
+    nh_rate rate;
+    if (limit && nh_rate_make(limit->tokens, limit->per, limit->burst, &rate, error) != NH_OK)
+        return NH_E_CONFIG;
+    *wait = limiter
+                ? nh_limiter_take(limiter, key, length, limit ? &rate : NULL, 1, most, now, &ticket)
+                : 0;
+    if (*wait <= 0)
+        return NH_OK;
+    if (!ticket.waiting)
+        return nh_fail(error, NH_E_RATE_LIMITED,
+                       "its rate limit would let it go in %.0f s, which is more than it may wait "
+                       "(rate.wait)",
+                       *wait);
+    pending *p = take_pending(worker, op, -1);
+    if (p) {
+        p->ended.call = pending_ended;
+        p->timer.fire = sleep_over;
+        p->admits = p->started = true;
+        p->ticket = ticket;
+        p->key = key;
+        if (nh_timer_start(worker->loop, &p->timer, *wait) == NH_OK)
+            return NH_OK;
+        free_pending(p);
+    }
+    nh_limiter_cancel(limiter, key, length, &ticket);
+    return nh_fail_memory(error);
+}
+
+static void host_pause(nh_task *base, const char *key, double seconds) {
+    nh_worker *worker = task_of(base)->worker;
+    if (worker->work->limiter)
+        nh_limiter_pause(worker->work->limiter, key, strlen(key), seconds,
+                         nh_loop_now(worker->loop));
+}
+
 static void host_op_cancel(nh_op *op) {
     pending *p = op->pending;
     if (!p)
         return;
     nh_worker *worker = p->worker;
-    if (p->started && p->transport >= 0)
+    if (p->waits && !nh_gate_cancel(&worker->work->gate, &p->pass)) {
+        count_operation(op, -1, (uint32_t)-1); /* its grant is on the way: take_grants frees it */
+        op->pending = NULL;
+        p->op = NULL;
+        worker->owed++;
+        return;
+    }
+    if (p->started && p->transport >= 0) {
         worker->work->transports[p->transport]->cancel(worker->transports[p->transport],
                                                        &p->transfer);
-    else if (p->started)
+        nh_gate_leave(&worker->work->gate, &p->pass, NULL, nh_loop_now(worker->loop));
+    } else if (p->started) {
         nh_timer_stop(worker->loop, &p->timer);
+    }
+    if (p->admits)
+        nh_limiter_cancel(worker->work->limiter, p->key, strlen(p->key), &p->ticket);
     nh_loop_undefer(&p->ended);
     free_pending(p);
 }
@@ -324,6 +486,8 @@ static const nh_host host = {
     .transfer = host_transfer,
     .sleep = host_sleep,
     .op_cancel = host_op_cancel,
+    .admit = host_admit,
+    .pause = host_pause,
     .progress = host_progress,
     .retrying = host_retrying,
     .attempted = host_attempted,
@@ -352,7 +516,10 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
         return;
     }
     const nh_message *message = handle->message;
-    *t = (task){.worker = worker, .generation = worker->current, .handle = handle};
+    *t = (task){.worker = worker,
+                .generation = worker->current,
+                .handle = handle,
+                .priority = message->priority};
     t->message = (nh_task_message){.id = message->id,
                                    .bytes = message->bytes,
                                    .length = message->length,
@@ -472,8 +639,11 @@ static void renew(nh_worker *worker) {
 static void read_mail(nh_worker *worker) {
     pthread_mutex_lock(&worker->lock);
     nh_handle *mail = worker->mail;
+    pending *grants = worker->grants;
     worker->mail = NULL;
+    worker->grants = NULL;
     pthread_mutex_unlock(&worker->lock);
+    take_grants(worker, grants);
     while (mail) {
         nh_handle *next = mail->mail_next;
         task *t = mail->task;
@@ -541,7 +711,7 @@ static void run(nh_worker *worker) {
             worker->closed += worker->tasks.next->handle != NULL;
             stop_task(worker->tasks.next, NH_E_CLOSED);
         }
-        if (stopping > 0 && worker->tasks.next == &worker->tasks) {
+        if (stopping > 0 && worker->tasks.next == &worker->tasks && worker->owed == 0) {
             if (nh_queue_ready(worker->work->queue) > 0)
                 worker->work->more(worker->work); /* an offer may have come to us in vain */
             return;

@@ -3,6 +3,8 @@
 #define NH_WORK_WORKER_H
 
 #include "runtime/work/engine.h"
+#include "runtime/work/gate.h"
+#include "runtime/work/limiter.h"
 #include "runtime/work/queue.h"
 #include "runtime/work/transport.h"
 
@@ -13,7 +15,9 @@ typedef struct nh_work {
     nh_queue *queue;
     nh_engine *engine;
     const nh_engine_ops *ops;
-    struct nh_log *log;                        /* may be NULL */
+    struct nh_log *log; /* may be NULL */
+    nh_gate gate;
+    nh_limiter *limiter;                       /* may be NULL: no rates */
     struct nh_health *health;                  /* may be NULL */
     struct nh_metrics *metrics;                /* may be NULL */
     const nh_transport_ops *const *transports; /* ends with NULL */

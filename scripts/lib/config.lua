@@ -66,8 +66,16 @@ local LOG = {
   to = { type = "string", one_of = { "none", "stderr" }, default = "none" },
 }
 
+local LANES = {
+  enabled = { type = "boolean", default = true },
+  start = { type = "integer", min = 1, max = 100000 },
+  most = { type = "integer", min = 1, max = 100000 },
+}
+
+local BREAKER = { enabled = { type = "boolean", default = true } }
+
 local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY, limits = LIMITS, reload = RELOAD,
-                 log = LOG }
+                 log = LOG, lanes = LANES, breaker = BREAKER }
 
 -- What a message may have that a script makes (rules: send).
 M.MESSAGE = {
@@ -87,6 +95,10 @@ local ROOT = {
   limits = { type = "table", default = {} },
   reload = { type = "table", default = {} },
   log = { type = "table", default = {} },
+  lanes = { type = "table", default = {} },
+  breaker = { type = "table", default = {} },
+  guard = { type = "string", one_of = { "private", "none" }, default = "none" },
+  guard_allow = { type = "list", default = {} },
   rules = { type = "string" },
   allow = { type = "list", default = {} },
   env = { type = "list", default = {} },
@@ -96,7 +108,10 @@ local ROOT = {
   config_file = {},
 }
 
--- { name = options } → { name = { platform =, options = } }. An account is named after its platform unless it says which.
+local COMMON = { rate = true, retry = true } -- what every account may say beside its adapter's options
+
+-- { name = options } → { name = { platform =, options =, rate =, retry = } }. An account is named after its platform unless it
+-- says which.
 local function accounts(platforms)
   local all = {}
   for name, given in pairs(platforms) do
@@ -104,9 +119,11 @@ local function accounts(platforms)
     if type(given) ~= "table" then
       schema.fail("config", "%s: must be a table, not a %s", path, type(given))
     end
-    local options = {}
+    local options, common = {}, {}
     for key, value in pairs(given) do
-      if key ~= "platform" then
+      if COMMON[key] then
+        common[key] = value
+      elseif key ~= "platform" then
         options[key] = value
       end
     end
@@ -117,7 +134,10 @@ local function accounts(platforms)
         schema.suggest(adapter_name, schema.names(platform.known())))
     end
     platform.account(name, adapter, options, path)
-    all[name] = { platform = adapter_name, options = options }
+    all[name] = {
+      platform = adapter_name, options = options, rate = platform.rate(common.rate, adapter.rate, path .. ".rate"),
+      retry = common.retry and schema.check(common.retry, GIVEN_RETRY, path .. ".retry"),
+    }
   end
   return all
 end
@@ -185,7 +205,7 @@ function M.prepare(config, secrets)
   if config.config_file ~= nil and type(config.config_file) ~= "string" then
     schema.fail("config", "config_file: must be a string, not a %s", type(config.config_file))
   end
-  for _, name in ipairs { "rules", "allow", "env" } do
+  for _, name in ipairs { "rules", "allow", "env", "guard", "guard_allow" } do
     prepared[name] = schema.check({ [name] = config[name] }, { [name] = ROOT[name] }, "")[name]
   end
   prepared.accounts = accounts(schema.check({ platforms = config.platforms }, { platforms = ROOT.platforms }, "").platforms)
@@ -198,16 +218,27 @@ function M.prepare(config, secrets)
   return prepared
 end
 
--- A message's own retry policy over its route's over the configured one.
-function M.retry(message, of_route, configured)
-  local policy = configured
-  if of_route then
-    policy = setmetatable(schema.check(of_route, GIVEN_RETRY, "retry", "config"), { __index = policy })
+local function copy(policy)
+  local own = {}
+  for name, value in pairs(policy) do
+    own[name] = value
   end
-  if message.retry then
-    policy = setmetatable(message.retry, { __index = policy })
-  end
-  return policy
+  return own
+end
+
+local function over(policy, own)
+  return own and setmetatable(own, { __index = policy }) or policy
+end
+
+-- A message's own retry policy over its route's over its account's over the configured one.
+function M.retry(message, of_route, of_account, configured)
+  return over(over(over(configured, of_account and copy(of_account)), of_route and copy(of_route)),
+    message.retry and copy(message.retry))
+end
+
+-- A policy of the rules, checked.
+function M.check_retry(policy, path)
+  return schema.check(policy, GIVEN_RETRY, path)
 end
 
 return M

@@ -136,6 +136,9 @@ local function attach(message, adapter)
   end
   local attachments = {}
   for index, each in ipairs(given) do
+    if each.path and message.untrusted then
+      return nil, nil, ("attachments[%d].path: a message from outside may not read files; give content"):format(index)
+    end
     local copy = {
       name = each.name or each.path:match("[^/]*$"), content_type = each.content_type, inline_id = each.inline_id,
       content = each.content, path = each.path,

@@ -3,6 +3,7 @@
 -- A letter is what is said and how: { context, message, shown = the message as adapters may see it, template, retry,
 -- on_retry, on_progress }. Several may go out for one message: one a route that matched.
 
+local config = require "config"
 local content = require "content"
 local result = require "result"
 local schema = require "schema"
@@ -12,6 +13,8 @@ local url = require "url"
 local M = {}
 
 local LONGEST_HINT = 3600 -- seconds: the most that a platform's own Retry-After is followed
+local LONGEST_WAIT = 7200 -- seconds that a delivery waits for rate limits in all
+local LIMITED = { initial = 1, multiplier = 2, max = 60, jitter = 0.5 } -- a 429 that does not say when
 
 -- Codes after which the same request may succeed later, when the adapter does not say.
 local RETRYABLE = { timeout = true, network = true, rate_limited = true, unavailable = true }
@@ -56,6 +59,10 @@ local function transfer(delivery, account, request, message, code)
   if not request then
     return nil, message, code
   end
+  local guard = delivery.guard
+  if guard and account.adapter.transport ~= "console" then
+    request.guard, request.guard_allow = true, guard
+  end
   return task.transfer(account.adapter.transport, request, delivery, account)
 end
 
@@ -66,7 +73,9 @@ local function attempt(delivery, account)
   if not response then
     return result.fail(code or "invalid", message or "the adapter built no request")
   elseif response.error then
-    return result.fail(response.error, response.message, { retryable = response.retryable })
+    return result.fail(response.error, response.message, {
+      retryable = response.retryable, retry_after = response.retry_after,
+    })
   elseif response.judged then -- by lib/simulation: nothing was sent
     return response.judged
   end
@@ -132,6 +141,7 @@ local function finish(judged, entry, adapter, warning)
     retryable = not ok and may_retry(judged) and true or nil,
     warning = said and M.scrub(said, account) or warning,
     attempts = entry.attempts or 0,
+    waited = entry.waited,
     latency = task.monotonic() - entry.started,
   }
 end
@@ -186,13 +196,48 @@ local function prepare(letter, entries, account)
   delivery.id, delivery.message, delivery.account = message.id, letter.shown, account.options
   delivery.recipients, delivery.recipient = recipients, recipients[1]
   delivery.options, delivery.attempt, delivery.target = options or NONE, 0, entries[1].shown
+  if letter.configured.guard == "private" or message.untrusted then
+    delivery.guard = letter.configured.guard_allow
+  end
   return delivery, warning
+end
+
+-- One attempt, counted for health.
+local function one_attempt(delivery, account, entries)
+  local began = task.monotonic()
+  local judged = attempt(delivery, account)
+  local worst = judged[1] and failure_of(judged) or judged
+  task.attempted(account.name, account.adapter.name, entries[1].shown, task.monotonic() - began,
+    not worst.ok and (words(worst.code) or "rejected") or nil,
+    not worst.ok and M.scrub(words(worst.error) or "refused", account) or nil)
+  return judged
+end
+
+-- Tells everybody that there will be another attempt.
+local function retry(letter, entries, delivery, account, failure, pause)
+  task.retrying()
+  if letter.on_retry then
+    letter.on_retry(letter.context, {
+      platform = account.adapter.name, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
+      code = words(failure.code), error = M.scrub(words(failure.error) or "refused", account),
+    })
+  end
+end
+
+-- What is limited together: an account, or the server of an address that a message brought.
+local function lane_of(entry)
+  local recipient = entry.recipient
+  if recipient and recipient.type == "webhook" then
+    return entry.account.lane .. " " .. (recipient.value:match("^%a+://([^/?#]*)") or "")
+  end
+  return entry.account.lane
 end
 
 -- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result.
 function M.deliver(letter, entries)
   local account, started = entries[1].account, task.monotonic()
-  local adapter, policy = account.adapter, letter.retry
+  local adapter, lane = account.adapter, lane_of(entries[1])
+  local policy = config.retry(letter.message, letter.retry, account.retry, letter.configured.retry)
   for _, entry in ipairs(entries) do
     entry.started = started -- for a receipt that is made before this ends
   end
@@ -200,30 +245,32 @@ function M.deliver(letter, entries)
   if not delivery then
     return settle(letter, entries, adapter, warning)
   end
+  local waited, limited = 0, 0
   while true do
+    local held, message, code = task.admit(lane, account.rate, LONGEST_WAIT - waited)
+    waited = waited + (held or 0)
     delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
     for _, entry in ipairs(entries) do
-      entry.attempts = delivery.attempt
+      entry.attempts, entry.waited = delivery.attempt, waited > 0 and waited or nil
     end
-    local began = task.monotonic()
-    local judged = attempt(delivery, account)
+    local judged = held and one_attempt(delivery, account, entries) or result.fail(code, message)
     local worst = judged[1] and failure_of(judged) or judged
-    task.attempted(account.name, adapter.name, entries[1].shown, task.monotonic() - began,
-      not worst.ok and (words(worst.code) or "rejected") or nil,
-      not worst.ok and M.scrub(words(worst.error) or "refused", account) or nil)
     local again, hint = wants_retry(judged)
-    if not again or delivery.attempt >= policy.attempts then
+    if held and again and worst.code == "rate_limited" then -- the lane pauses, and it costs no attempt
+      limited = limited + 1
+      delivery.attempt = delivery.attempt - 1
+      task.pause(lane, math.min(hint or backoff(LIMITED, limited), LONGEST_HINT))
+      again = waited < LONGEST_WAIT
+    elseif not held or not again or delivery.attempt >= policy.attempts then
+      return settle(letter, entries, adapter, judged, warning)
+    else
+      local pause = backoff(policy, delivery.attempt, hint)
+      retry(letter, entries, delivery, account, worst, pause)
+      task.sleep(pause)
+    end
+    if not again then
       return settle(letter, entries, adapter, judged, warning)
     end
-    local pause = backoff(policy, delivery.attempt, hint)
-    task.retrying()
-    if letter.on_retry then
-      letter.on_retry(letter.context, {
-        platform = adapter.name, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
-        code = words(worst.code), error = M.scrub(words(worst.error) or "refused", account),
-      })
-    end
-    task.sleep(pause)
   end
 end
 

@@ -200,7 +200,7 @@ end
 -- What is said, and how; or nil, message, code.
 local function letter_for(context, message, options)
   local letter = {
-    context = context, message = message, retry = config.retry(message, options.retry, prepared.retry),
+    context = context, message = message, retry = options.retry, configured = prepared,
   }
   local name = options.template or message.template
   if name then

@@ -18,6 +18,7 @@ local ADAPTER = {
   limits = { type = "table", default = {} },
   attachments = { type = "string", one_of = { "none", "content", "path" }, default = "none" },
   recipients = { type = "list", default = {} },
+  rate = { type = "table" }, -- what the platform allows an account: { tokens, per, burst }
   urls = { type = "list", default = {} }, -- shapes of target URLs, for people
   example = { type = "string" }, -- one of them, whole
   options = { type = "table", default = {} },
@@ -150,6 +151,23 @@ local function secrets_of(adapter, options)
   end
   table.sort(found, function(a, b) return #a > #b end)
   return found
+end
+
+local RATE = {
+  tokens = { type = "integer", min = 1, max = 1000000, required = true },
+  per = { type = "number", min = 0.001, max = 86400, default = 1 },
+  burst = { type = "integer", min = 1, max = 1000000 },
+}
+
+-- The rate of an account: its own over what its platform allows; `false` means none. `path` is where its own stands.
+function M.rate(own, of_platform, path)
+  local given = own == nil and of_platform or own
+  if not given then
+    return nil
+  end
+  local checked = schema.check(given, RATE, path or "rate")
+  checked.burst = checked.burst or checked.tokens
+  return checked
 end
 
 -- An account: { name, adapter, options, secrets }. `path` is where its options stand, for errors with `code`.

@@ -141,6 +141,12 @@ function task.retrying() end
 
 function task.attempted() end
 
+function task.admit()
+  return 0
+end
+
+function task.pause() end
+
 function task.turn(key)
   turns[key] = (turns[key] or -1) + 1
   return turns[key]

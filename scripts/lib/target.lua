@@ -36,6 +36,12 @@ local function find_account(name)
     if not ok then
       return nil, account.message or tostring(account)
     end
+    account.lane = name
+    if configured then
+      account.rate, account.retry = configured.rate, configured.retry
+    else
+      account.rate = platform.rate(nil, adapter.rate)
+    end
     accounts[name] = account
   end
   return accounts[name]
@@ -82,6 +88,8 @@ local function read_url(text)
   if not ok then
     return { failure = account.message or tostring(account), code = "invalid" }
   end
+  account.lane = ("%s %s"):format(name, parsed.host or "")
+  account.rate = platform.rate(nil, adapter.rate)
   return { account = account, recipients = recipients or {} }
 end
 

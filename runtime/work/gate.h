@@ -1,0 +1,45 @@
+/* gate.h — what a transfer passes before it goes: a slot of its target host's lane, and the host's
+ * circuit breaker. Shared by all workers; lane.h and breaker.h do the work.
+ *
+ *     nh_gate_enter ──true──> nh_gate_go ──true──> the transfer ──> nh_gate_leave
+ *        │ false                  └─false: refused, nothing is owed
+ *        └─> granted (any thread) ──> nh_gate_go
+ *     nh_gate_cancel while it waits
+ *
+ * A host that answers slowly or refuses gets fewer at once, one that does not answer at all gets
+ * none for a while; the others do not notice.
+ */
+#ifndef NH_WORK_GATE_H
+#define NH_WORK_GATE_H
+
+#include "runtime/work/breaker.h"
+#include "runtime/work/lane.h"
+
+typedef struct nh_gate {
+    nh_lanes *lanes;      /* NULL: every host takes all */
+    nh_breaker *breakers; /* NULL: none is broken */
+} nh_gate;
+
+/* One passage; a part of the transfer that it is for. */
+typedef struct nh_pass {
+    nh_slot slot;    /* its `granted` is set by the caller */
+    const char *key; /* the host, borrowed from the request until it has left */
+    size_t length;   /* 0: no gate for this one */
+    uint64_t token;
+    bool held, watched; /* a slot; the breaker wants to hear of it */
+} nh_pass;
+
+/* Where a request goes: its URL's host and port, or its `host`. */
+void nh_gate_key(const nh_value *request, const char **key, size_t *length);
+
+/* True: it has its slot. False: `granted` will be called. */
+bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, nh_priority priority, uint64_t now);
+/* Asks the breaker. False: refused, for so many seconds; the slot is given back. */
+bool nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, double *seconds);
+/* The transfer has ended with this response; NULL: it was cancelled. */
+void nh_gate_leave(const nh_gate *gate, nh_pass *pass, const nh_value *response, uint64_t now);
+/* Stops waiting. False: `granted` was called or will be, and the slot is owed then: nh_gate_leave.
+ */
+bool nh_gate_cancel(const nh_gate *gate, nh_pass *pass);
+
+#endif
