@@ -262,16 +262,20 @@ static int write_group(nh_journal *j, nh_store_batch *batches, char why[NH_ERROR
     return code;
 }
 
-static uint64_t finish(nh_store_batch *batches, nh_err failed, const char *why) {
+static uint64_t count_items(const nh_store_batch *batches) {
     uint64_t count = 0;
+    for (; batches; batches = batches->next)
+        count += batches->count;
+    return count;
+}
+
+static void finish(nh_store_batch *batches, nh_err failed, const char *why) {
     while (batches) {
         nh_store_batch *batch = batches;
         batches = batch->next;
         batch->next = NULL;
-        count += batch->count;
-        batch->done(batch, failed, why);
+        batch->done(batch, failed, failed ? why : NULL);
     }
-    return count;
 }
 
 /* Splits a group off the list, and from it the batches for which there is no room. */
@@ -301,27 +305,29 @@ static nh_store_batch *next_group(nh_journal *j, nh_store_batch **list, nh_store
 
 static void write_batches(nh_journal *j, nh_store_batch *list) {
     while (list) {
-        char why[NH_ERROR_MESSAGE_MAX];
+        char why[NH_ERROR_MESSAGE_MAX], full[NH_ERROR_MESSAGE_MAX];
         nh_store_batch *no_room;
-        uint64_t used, refused = 0;
+        uint64_t used;
         nh_store_batch *group = next_group(j, &list, &no_room, &used);
+        nh_err failed = NH_OK;
         if (j->stats.broken) { /* only this thread writes it */
-            refused += finish(group, NH_E_JOURNAL, j->stats.why);
-        } else if (group) {
-            int code = write_group(j, group, why);
-            uint64_t count = finish(group, code ? NH_E_JOURNAL : NH_OK, code ? why : NULL);
-            refused += code ? count : 0;
+            failed = NH_E_JOURNAL;
+            memcpy(why, j->stats.why, sizeof j->stats.why);
+        } else if (group && write_group(j, group, why)) {
+            failed = NH_E_JOURNAL;
         }
+        /* Who is told finds it in the stats, too. */
+        publish(j, (failed ? count_items(group) : 0) + count_items(no_room));
+        finish(group, failed, why);
         if (no_room) {
-            snprintf(why, sizeof why,
+            snprintf(full, sizeof full,
                      "%s: the journal is full: %llu of %llu bytes are used and the rest is kept "
                      "for what is under way; wait, discard dead letters, or raise "
                      "queue.journal_bytes",
                      j->db.path, (unsigned long long)(used * j->db.page_size),
                      (unsigned long long)j->stats.most);
-            refused += finish(no_room, NH_E_JOURNAL, why);
+            finish(no_room, NH_E_JOURNAL, full);
         }
-        publish(j, refused);
     }
 }
 
