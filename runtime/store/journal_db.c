@@ -176,8 +176,8 @@ static int count_pages(void *context, sqlite3 *sqlite, const char *name, int pag
     return SQLITE_OK;
 }
 
-int nh_journal_checkpoint(nh_journal_db *db, bool whole) {
-    if (db->wal_pages < (whole ? 1 : LOG_PAGES))
+int nh_journal_checkpoint(nh_journal_db *db) {
+    if (db->wal_pages < LOG_PAGES)
         return SQLITE_OK;
     int code = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     if (!code)

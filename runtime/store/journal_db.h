@@ -105,7 +105,7 @@ int nh_journal_begin(nh_journal_db *db);
 int nh_journal_commit(nh_journal_db *db);
 void nh_journal_rollback(nh_journal_db *db);
 /* Moves what the log holds into the file once it is long. */
-int nh_journal_checkpoint(nh_journal_db *db, bool whole);
+int nh_journal_checkpoint(nh_journal_db *db);
 int nh_journal_used(nh_journal_db *db, uint64_t *pages);
 
 /* Messages (journal_rows.c) */

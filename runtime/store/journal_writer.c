@@ -110,7 +110,9 @@ static void keep(nh_journal *j) {
     nh_journal_work *in = &j->inbox, *mine = &j->kept;
     if (kept(j) == 0)
         j->kept_since = j->inbox_since;
-    if (mine->acks.count == 0) {
+    if (in->acks.count == 0) {
+        /* nothing to take over, and perhaps no memory to copy from */
+    } else if (mine->acks.count == 0) {
         nh_journal_acks swap = mine->acks;
         mine->acks = in->acks;
         in->acks = swap;
@@ -404,16 +406,16 @@ static void serve_calls(nh_journal *j, nh_journal_call *list) {
 static void tidy(nh_journal *j) {
     char why[NH_ERROR_MESSAGE_MAX];
     uint64_t now = nh_monotonic();
+    bool prune = now >= j->prune_at;
+    if (prune)
+        j->prune_at = now + PRUNE_MS * MS;
     if (j->stats.broken)
         return;
-    int code = nh_journal_checkpoint(&j->db, false);
-    if (nh_journal_fatal(code))
+    int code = nh_journal_checkpoint(&j->db);
+    if (!code && prune)
+        code = nh_journal_prune(&j->db);
+    if (nh_journal_fatal(code)) /* the rest is tried again */
         judge(j, code, why);
-    if (now >= j->prune_at) {
-        j->prune_at = now + PRUNE_MS * MS;
-        if (!code && (code = nh_journal_prune(&j->db)) && nh_journal_fatal(code))
-            judge(j, code, why);
-    }
 }
 
 /* Tells that rows may be leased, once until somebody has leased what there was. */

@@ -163,8 +163,8 @@ typedef struct nh_store_stats {
     uint64_t dead, dead_lost;  /* dead letters; how many went to make room since it was opened */
     uint64_t commits, refused; /* group commits; messages refused, since it was opened */
     double oldest;             /* created_at of the oldest row; 0 = no row */
-    nh_err trouble;            /* NH_OK, or NH_E_JOURNAL while nothing can be written: */
-    bool broken;               /* that lasts until it is opened anew */
+    nh_err trouble;            /* NH_OK, or NH_E_JOURNAL when the last write failed: */
+    bool broken;               /* and nothing is written until it is opened anew */
     char why[256];
 } nh_store_stats;
 
