@@ -33,9 +33,9 @@ static uint64_t range_end(int priority) {
 }
 
 uint8_t nh_journal_priority(nh_row row) {
-    for (uint8_t priority = 0; priority < NH_PRIORITIES; priority++)
+    for (int priority = 0; priority < NH_PRIORITIES; priority++)
         if (row >> RANGE_BITS == ranges[priority] >> RANGE_BITS)
-            return priority;
+            return (uint8_t)priority;
     return NH_NORMAL;
 }
 

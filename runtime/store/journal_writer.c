@@ -179,16 +179,14 @@ static void judge(nh_journal *j, int code, char why[NH_ERROR_MESSAGE_MAX]) {
 }
 
 static void publish(nh_journal *j, uint64_t refused) {
-    uint64_t pages = 0;
     double oldest = 0;
     uint64_t now = nh_monotonic();
     bool look = now >= j->told_at + OLDEST_MS * MS;
-    int code = nh_journal_used(&j->db, &pages);
+    nh_journal_used(&j->db, &j->used); /* stays as it was when it cannot be read */
     if (look)
         nh_journal_oldest(&j->db, &oldest);
     pthread_mutex_lock(&j->lock);
-    if (!code)
-        j->stats.bytes = pages * j->db.page_size;
+    j->stats.bytes = j->used * j->db.page_size;
     if (look)
         j->stats.oldest = oldest;
     j->stats.depth = j->db.now.depth;
@@ -286,8 +284,7 @@ static nh_store_batch *next_group(nh_journal *j, nh_store_batch **list, nh_store
     nh_store_batch *group = NULL, **tail = &group, **out = no_room;
     uint64_t room = j->db.pages_most - j->db.pages_reserved;
     size_t rows = 0;
-    if (nh_journal_used(&j->db, used))
-        *used = 0; /* what fails here fails in the transaction, too, and is told then */
+    *used = j->used;
     *no_room = NULL;
     while (*list && (rows == 0 || rows + (*list)->count <= GROUP_ROWS)) {
         nh_store_batch *batch = *list;
@@ -322,12 +319,12 @@ static void write_batches(nh_journal *j, nh_store_batch *list) {
         publish(j, (failed ? count_items(group) : 0) + count_items(no_room));
         finish(group, failed, why);
         if (no_room) {
+            unsigned long long bytes_used = used * j->db.page_size;
             snprintf(full, sizeof full,
                      "%s: the journal is full: %llu of %llu bytes are used and the rest is kept "
                      "for what is under way; wait, discard dead letters, or raise "
                      "queue.journal_bytes",
-                     j->db.path, (unsigned long long)(used * j->db.page_size),
-                     (unsigned long long)j->stats.most);
+                     j->db.path, bytes_used, (unsigned long long)j->stats.most);
             finish(no_room, NH_E_JOURNAL, full);
         }
     }

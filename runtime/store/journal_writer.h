@@ -92,6 +92,7 @@ struct nh_journal {
     bool quiet;           /* the caller knows that rows may be leased */
     bool stale;           /* stats.oldest may be wrong */
     uint64_t prune_at;
+    uint64_t used;    /* pages, after the last commit */
     size_t keys_new;  /* dedupe keys since the last step of pruning */
     nh_err unflushed; /* what was left when it stopped */
 };

@@ -81,7 +81,7 @@ static double bare(size_t count, size_t batch) {
     for (size_t i = 0; i < count; i += batch) {
         run(sqlite, "BEGIN IMMEDIATE");
         for (size_t k = 0; k < batch; k++) {
-            sqlite3_bind_int64(put, 1, (sqlite3_int64)(i + k + 1));
+            sqlite3_bind_int64(put, 1, (sqlite3_int64)i + (sqlite3_int64)k + 1);
             sqlite3_bind_int64(put, 2, 1700000000000);
             sqlite3_bind_blob(put, 3, payload, PAYLOAD, SQLITE_STATIC);
             if (sqlite3_step(put) != SQLITE_DONE)

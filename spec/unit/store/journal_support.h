@@ -110,7 +110,7 @@ static inline void support_enqueued(nh_store_batch *batch, nh_err failed, const 
     support_end(batch->context, failed, why);
 }
 
-static _Thread_local char support_why[NH_ERROR_MESSAGE_MAX]; /* of the last enqueue or lease that failed */
+static _Thread_local char support_why[NH_ERROR_MESSAGE_MAX]; /* of the last enqueue that failed */
 
 static inline nh_err support_enqueue(nh_store *store, nh_store_item *items, size_t count) {
     support_wait wait = SUPPORT_WAIT;
