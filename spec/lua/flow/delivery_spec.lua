@@ -88,7 +88,7 @@ describe("a delivery that failed", function()
 
   it("is made again as often as the configuration says, where the message says nothing", function()
     local sink = support.sink { fail = 100 }
-    local hub = support.hub { retry = { attempts = 2, initial = 0.01 } }
+    local hub = support.hub { retry = { attempts = 2, initial = 0.01 }, breaker = { enabled = false } }
     local receipt = hub:send({ title = "t", targets = { sink.target } }, 10)
     assert.equal(2, receipt.results[1].attempts)
     assert.equal("unavailable", receipt.code)
