@@ -210,9 +210,9 @@ NH_API nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, s
                                    nh_error *error);
 #define NH_BATCH_MAX 1000000
 
-/* Loads the rules anew: reads the folder, tries it and its own tests, and gives it all messages that
- * are taken from the queue from now on. On an error those before go on. Blocks: while the rules are
- * compiled and tested, ≤ limits.loading for each. Errors: NH_E_CONFIG with file and line,
+/* Loads the rules anew: reads the folder, tries it and its own tests, and gives it all messages
+ * that are taken from the queue from now on. On an error those before go on. Blocks: while the
+ * rules are compiled and tested, ≤ limits.loading for each. Errors: NH_E_CONFIG with file and line,
  * NH_E_CLOSED. */
 NH_API nh_err nh_hub_reload(nh_hub *hub, nh_error *error);
 
@@ -222,7 +222,8 @@ NH_API nh_doc *nh_hub_stats(nh_hub *hub);
 
 /* How the platform accounts and targets that were tried are doing, from their own attempts:
  * {seen = {platforms = {account = view}, targets = {target = view}, left_out}, breakers = {host =
- * {state, retry_in, failures}}}; see docs/operations.md for a view. NULL only when out of memory. Blocks: never. */
+ * {state, retry_in, failures}}}; see docs/operations.md for a view. NULL only when out of memory.
+ * Blocks: never. */
 NH_API nh_doc *nh_hub_health(nh_hub *hub);
 
 /* Counters and gauges in the text format of Prometheus (0.0.4), NUL-terminated; `length` may be
@@ -242,9 +243,9 @@ NH_API nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error);
 NH_API nh_doc *nh_rules_check(const nh_doc *config, nh_error *error);
 /* {tests = [{file, name, ok, error}], passed, failed}: */
 NH_API nh_doc *nh_rules_test(const nh_doc *config, nh_error *error);
-/* {id, route, status, code, error, routes = [{path, source, matched, taken, why}], requests = [{target, platform,
- * title, body, format, request}], failures = [...], warnings = [text]}, or a list of these for a list
- * of messages: */
+/* {id, route, status, code, error, routes = [{path, source, matched, taken, why}], requests =
+ * [{target, platform, title, body, format, request}], failures = [...], warnings = [text]}, or a
+ * list of these for a list of messages: */
 NH_API nh_doc *nh_rules_explain(const nh_doc *config, const nh_doc *message, nh_error *error);
 
 /* Stops accepting, lets accepted messages end for at most `seconds`, then settles each one left

@@ -114,6 +114,7 @@ static void free_strands(script *owner) {
         free_strand(s);
     }
     /* NOLINTEND(clang-analyzer-unix.Malloc) */
+    owner->strands.next = owner->strands.prev = &owner->strands; /* for readers that prove things */
 }
 
 /* ------------------------------------------------------------------ ending */

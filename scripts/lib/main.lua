@@ -143,7 +143,7 @@ end
 ------------------------------------------------------------------ letters
 
 -- The message as adapters may see it: its targets without what is secret in them.
-local function shown(context, message, in_place)
+local function shown(message, in_place)
   local targets = {}
   for index, each in ipairs(message.targets or {}) do
     targets[index] = target.shown(each)
@@ -211,7 +211,7 @@ local function letter_for(context, message, options)
     end
     letter.template = renderer(context, named)
   end
-  letter.shown = shown(context, message, not loaded)
+  letter.shown = shown(message, not loaded)
   if loaded then
     letter.on_retry, letter.on_progress = on_retry, on_progress
   end
