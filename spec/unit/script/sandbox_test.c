@@ -12,6 +12,9 @@
 
 enum { BESIDE_MAX = 4 };
 
+/* For what is not about time: a slice is real time, of which a busy machine may give little. */
+#define UNHURRIED 60.0
+
 static nh_limiter limiter;
 
 /* Stands for everything of the API that waits. */
@@ -68,7 +71,10 @@ static lua_State *run(lua_State *L, const char *name, const char *text) {
 }
 
 static bool is_fine(lua_State *L, const char *text) {
+    double slice = limiter.limits.slice;
+    limiter.limits.slice = slice < 1 ? UNHURRIED : slice;
     lua_State *co = run(L, "fine", text);
+    limiter.limits.slice = slice;
     bool fine = lua_toboolean(co, 1);
     if (!CHECK(fine))
         printf("# %s: %s\n", text, lua_tostring(co, 2));
@@ -139,6 +145,7 @@ static void every_attack_is_stopped_and_harms_nothing(void) {
     printf("# %lld attacks, the longest ran %.0f ms of a slice of %.0f ms\n", (long long)count,
            worst * 1e3, limiter.limits.slice * 1e3);
     lua_pop(L, 1);
+    limiter.limits.slice = UNHURRIED;
     for (int i = 0; i < BESIDE_MAX; i++) {
         int status = LUA_YIELD;
         for (int turn = 0; turn < 10; turn++)
@@ -170,6 +177,7 @@ static void limits_say_where_and_which(void) {
                   "rules/20-x.lua:2: the script ran longer than 0.1 s without a pause "
                   "(limits.slice)",
                   "script_limit");
+    limiter.limits.slice = UNHURRIED;
     check_failure(L, "local t = {}\nfor i = 1, 1e9 do t[i] = {} end",
                   "rules/20-x.lua:2: the script took more than 8 MiB in one go "
                   "(limits.message_memory)",
@@ -196,10 +204,10 @@ static void limits_say_where_and_which(void) {
 
 static void a_pause_begins_a_new_slice(void) {
     lua_State *L = make_state();
-    limiter.limits.slice = 0.5;
+    limiter.limits.slice = 1.5;
     /* In all longer than a slice, in each part much shorter. */
     is_fine(L, "local function spin(s) local t = os.clock() while os.clock() - t < s do end end\n"
-               "for _ = 1, 30 do spin(0.02) wait() end");
+               "for _ = 1, 20 do spin(0.1) wait() end");
     is_fine(L, "for _ = 1, 5 do local s = {} for i = 1, 200 do s[i] = ('x'):rep(10000 + i) end "
                "wait() end");
     lua_close(L);
