@@ -33,8 +33,8 @@ static inline unsigned char byte(char c) {
 }
 
 bool nh_pattern_is_plain(const char *pattern, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if (pattern[i] && strchr(SPECIALS, pattern[i]))
+    for (size_t at = 0; at < length; at += strlen(pattern + at) + 1) /* NULs may be in it */
+        if (strpbrk(pattern + at, SPECIALS))
             return false;
     return true;
 }
