@@ -59,6 +59,7 @@ static void resume(strand *s, int arguments);
 /* ----------------------------------------------------------------- strands */
 
 static strand *running(lua_State *L) {
+    nh_limiter_charge(L, 0); /* a script whose time is over waits for nothing any more */
     strand *s = *(strand **)lua_getextraspace(L);
     if (!s)
         luaL_error(
