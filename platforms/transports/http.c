@@ -11,6 +11,10 @@
  *
  * An error's text names the host and port, never the rest of the URL, where tokens sit. A request
  * over a warm connection is one send and one receive; its processor time is nearly all libcurl's.
+ *
+ * A transfer that waits for a place holds nothing but its request's document and a small structure:
+ * what it needs under way, the exchange, it gets when its turn comes. Exchanges are reused with
+ * their buffers.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +28,19 @@ enum {
     QUIET_SECONDS = 10,        /* without a byte, when the request names no timeout */
     EXPECT_BYTES = 512 * 1024, /* from here on libcurl might ask with Expect: 100-continue */
     AUTHORITY_MAX = 255,
+    SPARE_EXCHANGES = 256, /* idle ones that are kept */
+    KEPT_TEXT = 2 * 1024,  /* the largest buffer that is kept in one */
 };
+
+typedef struct http_exchange http_exchange;
 
 struct nh_transport {
     nh_multi *multi;
     nh_transport_limits limits;
     nh_writer *writer;
     nh_text scratch; /* one option's text at a time; libcurl copies it */
+    http_exchange *spare;
+    size_t spare_count;
 };
 
 typedef struct http_request {
@@ -65,10 +75,19 @@ static const nh_field part_fields[] = {
 
 enum too_large { FITS, HEADER_TOO_LARGE, BODY_TOO_LARGE };
 
+/* A transfer, from its start to its end. */
 typedef struct http_transfer {
     nh_multi_job job;
     nh_transport *transport;
     nh_transfer *transfer;
+    const nh_value *value;   /* the request, as it came; borrowed */
+    http_exchange *exchange; /* NULL while it waits */
+} http_transfer;
+
+/* A request and its answer while libcurl has them. */
+struct http_exchange {
+    nh_transport *transport;
+    http_exchange *next;  /* of the spare ones */
     http_request request; /* spans borrowed from the request's document */
     struct curl_slist *headers;
     curl_mime *mime;
@@ -76,7 +95,7 @@ typedef struct http_transfer {
     nh_text body, lines; /* of the response; `lines` are the last header's, "name: value\n" */
     size_t header_bytes; /* of all headers, 1xx included */
     enum too_large too_large;
-} http_transfer;
+};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -128,7 +147,7 @@ static nh_err read_request(const nh_value *value, http_request *request, nh_erro
 
 /* Sets a string option from a span. libcurl's own answer matters: an option it does not take must
  * not be left out silently. */
-static nh_err set_text(http_transfer *http, CURL *easy, CURLoption option, nh_span span,
+static nh_err set_text(http_exchange *http, CURL *easy, CURLoption option, nh_span span,
                        const char *field, nh_error *error) {
     if (!span.bytes)
         return NH_OK;
@@ -140,7 +159,7 @@ static nh_err set_text(http_transfer *http, CURL *easy, CURLoption option, nh_sp
     return NH_OK;
 }
 
-static nh_err set_file(http_transfer *http, CURL *easy, CURLoption option, nh_span span,
+static nh_err set_file(http_exchange *http, CURL *easy, CURLoption option, nh_span span,
                        const char *field, nh_error *error) {
     if (!span.bytes)
         return NH_OK;
@@ -151,7 +170,7 @@ static nh_err set_file(http_transfer *http, CURL *easy, CURLoption option, nh_sp
     return failed ? failed : set_text(http, easy, option, span, field, error);
 }
 
-static nh_err add_header(http_transfer *http, const char *line, nh_error *error) {
+static nh_err add_header(http_exchange *http, const char *line, nh_error *error) {
     struct curl_slist *longer = line ? curl_slist_append(http->headers, line) : NULL;
     if (!longer)
         return out_of_memory(error);
@@ -166,7 +185,7 @@ static bool has_control(nh_span span) {
     return false;
 }
 
-static nh_err set_headers(http_transfer *http, CURL *easy, nh_error *error) {
+static nh_err set_headers(http_exchange *http, CURL *easy, nh_error *error) {
     const http_request *request = &http->request;
     nh_text *line = &http->transport->scratch;
     bool typed = false, expects = false, authorised = false;
@@ -233,7 +252,7 @@ static void put_encoded(nh_text *out, nh_span span) {
     }
 }
 
-static nh_err encode_form(http_transfer *http, nh_error *error) {
+static nh_err encode_form(http_exchange *http, nh_error *error) {
     const nh_value *form = http->request.form;
     for (size_t i = 0; i < nh_value_count(form); i++) {
         nh_pair pair;
@@ -249,7 +268,7 @@ static nh_err encode_form(http_transfer *http, nh_error *error) {
     return nh_text_string(&http->form) ? NH_OK : out_of_memory(error);
 }
 
-static nh_err add_part(http_transfer *http, size_t index, nh_error *error) {
+static nh_err add_part(http_exchange *http, size_t index, nh_error *error) {
     char where[48];
     snprintf(where, sizeof where, "multipart[%zu].", index + 1);
     http_part fields_of = {.name = {NULL, 0}};
@@ -287,7 +306,7 @@ static nh_err add_part(http_transfer *http, size_t index, nh_error *error) {
     return code == CURLE_OK ? NH_OK : out_of_memory(error);
 }
 
-static nh_err set_multipart(http_transfer *http, CURL *easy, nh_error *error) {
+static nh_err set_multipart(http_exchange *http, CURL *easy, nh_error *error) {
     http->mime = curl_mime_init(easy);
     if (!http->mime)
         return out_of_memory(error);
@@ -301,7 +320,7 @@ static nh_err set_multipart(http_transfer *http, CURL *easy, nh_error *error) {
 }
 
 /* Body and method. libcurl derives a method from the kind of body; another one is put over it. */
-static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
+static nh_err set_body(http_exchange *http, CURL *easy, nh_error *error) {
     const http_request *request = &http->request;
     nh_span method = request->method, body = request->body;
     const char *derived = "GET";
@@ -337,7 +356,7 @@ static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
 /* --------------------------------------------------------------- response */
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
-    http_transfer *http = user;
+    http_exchange *http = user;
     if (nh_text_put(&http->body, bytes, size * count))
         return size * count;
     if (http->body.over)
@@ -360,7 +379,7 @@ static nh_span trim(const char *bytes, size_t length) {
 /* One line of a header. A status line begins a new header (after a 1xx), which replaces the last.
  */
 static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
-    http_transfer *http = user;
+    http_exchange *http = user;
     size_t length = size * count;
     http->header_bytes += length;
     if (http->header_bytes > http->transport->limits.header_bytes) {
@@ -406,7 +425,7 @@ static bool same_name(const http_line *a, const http_line *b) {
 }
 
 /* Writes the header as a map; the values of a name that came twice are joined with commas. */
-static bool write_headers(http_transfer *http, nh_writer *writer) {
+static bool write_headers(http_exchange *http, nh_writer *writer) {
     const char *at = nh_text_string(&http->lines);
     if (!at)
         return false;
@@ -444,7 +463,7 @@ static bool write_headers(http_transfer *http, nh_writer *writer) {
     return !joined->failed;
 }
 
-static nh_doc *answer(http_transfer *http, CURL *easy) {
+static nh_doc *answer(http_exchange *http, CURL *easy) {
     nh_writer *writer = http->transport->writer;
     long status = 0;
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
@@ -469,25 +488,26 @@ static bool was_sent(CURL *easy) {
 }
 
 static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
-    http_transfer *http = of_job(job);
+    const http_exchange *http = of_job(job)->exchange;
     if (end->easy && end->code == CURLE_OK)
-        return answer(http, end->easy);
+        return answer(of_job(job)->exchange, end->easy);
 
     bool sent = was_sent(end->easy);
-    nh_span host = authority_of(http->request.url);
+    enum too_large too_large = end->easy ? http->too_large : FITS;
+    nh_span host = authority_of(nh_span_of(nh_value_get(of_job(job)->value, "url")));
     nh_err code = nh_multi_error(end);
     const char *text = nh_multi_text(end);
-    if (end->easy && !http->too_large && sent) {
+    if (end->easy && !too_large && sent) {
         if (end->code == CURLE_OUT_OF_MEMORY) /* libcurl's words for one line over 100 kB */
-            http->too_large = HEADER_TOO_LARGE;
+            too_large = HEADER_TOO_LARGE;
         if (end->code == CURLE_UNSUPPORTED_PROTOCOL) {
             code = NH_E_NETWORK;
             text = "the answer is not HTTP";
         }
     }
-    if (http->too_large) {
-        bool body = http->too_large == BODY_TOO_LARGE;
-        const nh_transport_limits *limits = &http->transport->limits;
+    if (too_large) {
+        bool body = too_large == BODY_TOO_LARGE;
+        const nh_transport_limits *limits = &of_job(job)->transport->limits;
         return nh_response_error(NH_E_TOO_LARGE, sent, "%.*s: the response's %s is over %zu bytes",
                                  (int)host.length, host.bytes, body ? "body" : "header",
                                  body ? limits->response_bytes : limits->header_bytes);
@@ -497,10 +517,74 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
     return nh_response_error(code, sent, "%.*s: %s", (int)host.length, host.bytes, text);
 }
 
+/* --------------------------------------------------------------- exchange */
+
+/* An empty one with the request read into it. */
+static nh_err take_exchange(nh_transport *transport, const nh_value *value, http_exchange **out,
+                            nh_error *error) {
+    http_exchange *http = transport->spare;
+    if (http) {
+        transport->spare = http->next;
+        transport->spare_count--;
+    } else {
+        http = calloc(1, sizeof *http);
+        if (!http)
+            return out_of_memory(error);
+        http->transport = transport;
+        nh_text_init(&http->form, SIZE_MAX);
+        nh_text_init(&http->body, transport->limits.response_bytes);
+        nh_text_init(&http->lines, transport->limits.header_bytes);
+    }
+    *out = http;
+    return read_request(value, &http->request, error);
+}
+
+static void empty(nh_text *text) {
+    if (text->capacity > KEPT_TEXT)
+        nh_text_term(text);
+    nh_text_clear(text);
+}
+
+static void destroy_exchange(http_exchange *http) {
+    nh_text_term(&http->form);
+    nh_text_term(&http->body);
+    nh_text_term(&http->lines);
+    free(http);
+}
+
+/* NULL is allowed. libcurl has it no more. */
+static void give_exchange(http_exchange *http) {
+    if (!http)
+        return;
+    nh_transport *transport = http->transport;
+    curl_slist_free_all(http->headers);
+    curl_mime_free(http->mime);
+    http->headers = NULL;
+    http->mime = NULL;
+    http->header_bytes = 0;
+    http->too_large = FITS;
+    if (transport->spare_count == SPARE_EXCHANGES) {
+        destroy_exchange(http);
+        return;
+    }
+    empty(&http->form);
+    empty(&http->body);
+    empty(&http->lines);
+    http->next = transport->spare;
+    transport->spare = http;
+    transport->spare_count++;
+}
+
 /* ---------------------------------------------------------------- transfer */
 
 static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
-    http_transfer *http = of_job(job);
+    http_transfer *own = of_job(job);
+    nh_err failed = NH_OK;
+    if (!own->exchange)
+        failed = take_exchange(own->transport, own->value, &own->exchange, error);
+    if (failed)
+        return failed;
+    http_exchange *http = own->exchange;
     const http_request *request = &http->request;
     const nh_transport_limits *limits = &http->transport->limits;
     double connect =
@@ -537,7 +621,7 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
         CURLoption option;
         nh_span span;
         const char *field;
-        nh_err (*set)(http_transfer *, CURL *, CURLoption, nh_span, const char *, nh_error *);
+        nh_err (*set)(http_exchange *, CURL *, CURLoption, nh_span, const char *, nh_error *);
     } texts[] = {
         {CURLOPT_URL, request->url, "url", set_text},
         {CURLOPT_USERNAME, request->user, "user", set_text},
@@ -547,7 +631,6 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
         {CURLOPT_SSLCERT, request->client_cert, "client_cert", set_file},
         {CURLOPT_SSLKEY, request->client_key, "client_key", set_file},
     };
-    nh_err failed = NH_OK;
     for (size_t i = 0; i < COUNT(texts) && !failed; i++)
         failed = texts[i].set(http, easy, texts[i].option, texts[i].span, texts[i].field, error);
     if (!failed)
@@ -555,59 +638,64 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     return failed ? failed : set_headers(http, easy, error);
 }
 
-static void destroy(http_transfer *http) {
-    curl_slist_free_all(http->headers);
-    curl_mime_free(http->mime);
-    nh_text_term(&http->form);
-    nh_text_term(&http->body);
-    nh_text_term(&http->lines);
-    free(http);
+static void destroy(http_transfer *own) {
+    give_exchange(own->exchange);
+    free(own);
 }
 
 static void finish(nh_multi_job *job, nh_doc *response) {
-    http_transfer *http = of_job(job);
-    nh_transfer *transfer = http->transfer;
-    destroy(http);
+    http_transfer *own = of_job(job);
+    nh_transfer *transfer = own->transfer;
+    destroy(own);
     transfer->state = NULL;
     transfer->done(transfer, response);
 }
 
+/* The same for requests to one host and port. */
+static uint32_t hash(nh_span authority) {
+    uint32_t value = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < authority.length; i++)
+        value = (value ^ (unsigned char)authority.bytes[i]) * 16777619u;
+    return value;
+}
+
 static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_value *request) {
     nh_error error = {NH_OK, ""};
+    http_exchange *exchange = NULL;
     transfer->state = NULL;
-    http_transfer *http = calloc(1, sizeof *http);
-    if (!http) {
-        transfer->done(transfer, nh_response_error(NH_E_INTERNAL, false, "out of memory"));
-        return;
-    }
-    if (read_request(request, &http->request, &error) != NH_OK) {
-        free(http);
+    nh_err failed = take_exchange(transport, request, &exchange, &error);
+    http_transfer *own = failed ? NULL : malloc(sizeof *own);
+    if (!own) {
+        if (!failed)
+            out_of_memory(&error);
+        give_exchange(exchange);
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
         return;
     }
-    http->transport = transport;
-    http->transfer = transfer;
-    nh_text_init(&http->form, SIZE_MAX);
-    nh_text_init(&http->body, transport->limits.response_bytes);
-    nh_text_init(&http->lines, transport->limits.header_bytes);
-    double timeout = http->request.timeout;
-    http->job = (nh_multi_job){
+    double timeout = exchange->request.timeout;
+    *own = (http_transfer){.transport = transport, .transfer = transfer, .value = request};
+    own->job = (nh_multi_job){
         .prepare = prepare,
         .respond = respond,
         .finish = finish,
         .timeout = timeout > 0 ? timeout : transport->limits.timeout,
+        .origin = hash(authority_of(exchange->request.url)),
     };
-    transfer->state = http;
-    nh_multi_submit(transport->multi, &http->job);
+    if (nh_multi_has_place(transport->multi))
+        own->exchange = exchange;
+    else
+        give_exchange(exchange); /* it was read to see whether it is good */
+    transfer->state = own;
+    nh_multi_submit(transport->multi, &own->job);
 }
 
 static void http_cancel(nh_transport *transport, nh_transfer *transfer) {
     (void)transport;
-    http_transfer *http = transfer->state;
-    if (!http)
+    http_transfer *own = transfer->state;
+    if (!own)
         return;
-    nh_multi_cancel(&http->job);
-    destroy(http);
+    nh_multi_cancel(&own->job);
+    destroy(own);
     transfer->state = NULL;
 }
 
@@ -615,6 +703,11 @@ static void http_close(nh_transport *transport) {
     if (!transport)
         return;
     nh_multi_close(transport->multi);
+    while (transport->spare) {
+        http_exchange *http = transport->spare;
+        transport->spare = http->next;
+        destroy_exchange(http);
+    }
     nh_writer_destroy(transport->writer);
     nh_text_term(&transport->scratch);
     free(transport);
