@@ -34,7 +34,7 @@ enum {
     UPLOAD_BYTES = 16384, /* libcurl's least */
     DNS_SECONDS = 300,    /* each uncached look-up costs libcurl a thread */
     SOCKETS_LEAST = 64,
-    SHARD_PLACES = 50, /* transfers of one CURLM; above, each costs libcurl more */
+    SHARD_PLACES = 50, /* transfers of one CURLM, about; above, each costs libcurl more */
     SHARDS_MOST = 64,
 };
 
@@ -525,8 +525,8 @@ nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi 
         multi->limits.connections = 1;
     multi->pump.call = on_pump;
     size_t connections = multi->limits.connections;
-    size_t shards = (connections + SHARD_PLACES - 1) / SHARD_PLACES;
-    multi->shard_count = shards < SHARDS_MOST ? shards : SHARDS_MOST;
+    size_t shards = connections / SHARD_PLACES;
+    multi->shard_count = shards < 1 ? 1 : shards < SHARDS_MOST ? shards : SHARDS_MOST;
     multi->shard_places = (connections + multi->shard_count - 1) / multi->shard_count;
     for (size_t i = 0; i < multi->shard_count; i++) {
         multi->shards[i].multi = multi;
