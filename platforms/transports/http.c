@@ -519,26 +519,6 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
 
 /* --------------------------------------------------------------- exchange */
 
-/* An empty one with the request read into it. */
-static nh_err take_exchange(nh_transport *transport, const nh_value *value, http_exchange **out,
-                            nh_error *error) {
-    http_exchange *http = transport->spare;
-    if (http) {
-        transport->spare = http->next;
-        transport->spare_count--;
-    } else {
-        http = calloc(1, sizeof *http);
-        if (!http)
-            return out_of_memory(error);
-        http->transport = transport;
-        nh_text_init(&http->form, SIZE_MAX);
-        nh_text_init(&http->body, transport->limits.response_bytes);
-        nh_text_init(&http->lines, transport->limits.header_bytes);
-    }
-    *out = http;
-    return read_request(value, &http->request, error);
-}
-
 static void empty(nh_text *text) {
     if (text->capacity > KEPT_TEXT)
         nh_text_term(text);
@@ -575,16 +555,40 @@ static void give_exchange(http_exchange *http) {
     transport->spare_count++;
 }
 
+/* One with the request read into it; NULL and an error. */
+static http_exchange *take_exchange(nh_transport *transport, const nh_value *value,
+                                    nh_error *error) {
+    http_exchange *http = transport->spare;
+    if (http) {
+        transport->spare = http->next;
+        transport->spare_count--;
+    } else {
+        http = calloc(1, sizeof *http);
+        if (!http) {
+            out_of_memory(error);
+            return NULL;
+        }
+        http->transport = transport;
+        nh_text_init(&http->form, SIZE_MAX);
+        nh_text_init(&http->body, transport->limits.response_bytes);
+        nh_text_init(&http->lines, transport->limits.header_bytes);
+    }
+    if (read_request(value, &http->request, error) == NH_OK)
+        return http;
+    give_exchange(http);
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- transfer */
 
 static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     http_transfer *own = of_job(job);
     nh_err failed = NH_OK;
     if (!own->exchange)
-        failed = take_exchange(own->transport, own->value, &own->exchange, error);
-    if (failed)
-        return failed;
+        own->exchange = take_exchange(own->transport, own->value, error);
     http_exchange *http = own->exchange;
+    if (!http)
+        return error->code;
     const http_request *request = &http->request;
     const nh_transport_limits *limits = &http->transport->limits;
     double connect =
@@ -661,12 +665,11 @@ static uint32_t hash(nh_span authority) {
 
 static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_value *request) {
     nh_error error = {NH_OK, ""};
-    http_exchange *exchange = NULL;
     transfer->state = NULL;
-    nh_err failed = take_exchange(transport, request, &exchange, &error);
-    http_transfer *own = failed ? NULL : malloc(sizeof *own);
+    http_exchange *exchange = take_exchange(transport, request, &error);
+    http_transfer *own = exchange ? malloc(sizeof *own) : NULL;
     if (!own) {
-        if (!failed)
+        if (exchange)
             out_of_memory(&error);
         give_exchange(exchange);
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));

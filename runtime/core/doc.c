@@ -62,7 +62,7 @@ static const unsigned char *read_token(const unsigned char *p, const unsigned ch
     unsigned char lead = *p++;
     size_t size_bytes = 0; /* bytes that tell a length or count */
     size_t extra = 0;      /* an ext's type */
-    *t = (token){.lead = lead};
+    *t = (token){.lead = lead, .payload = p};
     if (lead <= 0x7F || lead >= 0xE0 || (lead >= 0xC0 && lead <= 0xC3 && lead != 0xC1)) {
         return p;
     } else if (lead <= 0x8F) {
@@ -191,13 +191,13 @@ static void build(nh_doc *doc) {
     size_t depth = 0;
     open[0].next = doc->nodes;
     open[0].left = 1;
-    for (;;) {
+    while (p) { /* always: every token has been read before */
         while (open[depth].left == 0)
             if (depth-- == 0)
                 return;
         open[depth].left--;
         msgpack_object *o = open[depth].next++;
-        token t;
+        token t = {0};
         p = read_token(p, end, &t);
         if (!t.container) {
             set_object(o, &t);

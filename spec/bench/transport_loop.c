@@ -79,12 +79,14 @@ int main(int argc, char **argv) {
                                   .connect_timeout = 5,
                                   .timeout = 30,
                                   .connections = in_flight > 1024 ? in_flight : 1024};
-    request *requests = calloc(in_flight ? in_flight : 1, sizeof *requests);
-    if (count == 0 || in_flight == 0 || !requests || !(loop = nh_loop_create(&error)) ||
+    if (count == 0 || in_flight == 0 || !(loop = nh_loop_create(&error)) ||
         nh_http_transport.open(loop, &limits, &transport, &error) != NH_OK) {
         fprintf(stderr, "%s\n", error.message);
         return 2;
     }
+    request *requests = calloc(in_flight, sizeof *requests);
+    if (!requests)
+        return 2;
     document = make_request(argv[1]);
     left_to_start = left_to_end = count;
     double started = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
