@@ -353,6 +353,12 @@ NH_API int nh_inbox_fd(nh_inbox *inbox);
  */
 NH_API nh_err nh_inbox_watch_handle(nh_inbox *inbox, nh_handle *handle, uint64_t tag);
 NH_API nh_err nh_inbox_watch_batch(nh_inbox *inbox, nh_batch *batch, uint64_t tag);
+/* The same for the kinds of event that are asked for (NH_EVENT_* or-ed together; COMPLETE always
+ * comes): who asks for less is woken less often. */
+NH_API nh_err nh_inbox_watch_handle_for(nh_inbox *inbox, nh_handle *handle, uint64_t tag,
+                                        unsigned kinds);
+NH_API nh_err nh_inbox_watch_batch_for(nh_inbox *inbox, nh_batch *batch, uint64_t tag,
+                                       unsigned kinds);
 /* Takes the oldest event. Blocks: ≤ seconds (0: never). Returns NH_OK, or NH_E_TIMEOUT when there
  * is none. */
 NH_API nh_err nh_inbox_next(nh_inbox *inbox, double seconds, nh_event *event);

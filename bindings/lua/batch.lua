@@ -71,7 +71,7 @@ function Batch:results()
     end
     local index, receipt = native.batch_next(self, nth)
     if index then return index, receipt end
-    local watch = events.watch(state, self, kind)
+    local watch = events.watch(state, self, kind, true)
     return waiting.await_in_iterator(state, watch.waiters, true, native.batch_next, self, nth)
   end
 end

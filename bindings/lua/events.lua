@@ -67,17 +67,29 @@ end
 
 -- ------------------------------------------------------------------ watching
 
--- The watch of a handle or batch. `kind` says how to ask and what to tell: see handle.lua.
-function events.watch(state, subject, kind)
+-- Has the core report to the watch under a tag of its own, which is returned.
+local function report(state, watch, progress)
+  local tag = state.tag + 1
+  state.tag = tag
+  native.watch(state.hub, watch.subject, tag, progress)
+  state.watches[tag] = watch
+  return tag
+end
+
+-- The watch of a handle or batch. `kind` says how to ask and what to tell: see handle.lua. Progress
+-- is reported when somebody asked for it: to be woken for each step is dear. Who asks late gets it
+-- under a second tag, which serves for nothing else.
+function events.watch(state, subject, kind, progress)
   local watch = state.watches[subject]
   if not watch then
-    local tag = state.tag + 1
-    state.tag = tag
     watch = { subject = subject, kind = kind, waiters = {}, finished = false }
-    native.watch(state.hub, subject, tag)
-    state.watches[tag], state.watches[subject] = watch, watch
+    watch.tag = report(state, watch, progress)
+    if progress then watch.progress_tag = watch.tag end
+    state.watches[subject] = watch
     state.watching = state.watching + 1
     state.most = math.max(state.most, state.watching)
+  elseif progress and not watch.progress_tag then
+    watch.progress_tag = report(state, watch, true)
   end
   return watch
 end
@@ -100,9 +112,10 @@ function events.wake(waiters, all)
 end
 
 -- Ends a watch. A table never shrinks by itself, so one that was large is left behind empty.
-local function unwatch(state, tag, watch)
+local function unwatch(state, watch)
   watch.finished = true
-  state.watches[tag], state.watches[watch.subject] = nil, nil
+  state.watches[watch.tag], state.watches[watch.subject] = nil, nil
+  if watch.progress_tag then state.watches[watch.progress_tag] = nil end
   state.watching = state.watching - 1
   if state.watching == 0 and state.most > 1000 then
     state.watches, state.most = {}, 0
@@ -134,7 +147,8 @@ end
 local function tell(state, tag, progress, retry, complete)
   local watch = state.watches[tag]
   if not watch then return 0 end
-  if complete then unwatch(state, tag, watch) end
+  if tag ~= watch.tag then progress, retry, complete = true, false, false end
+  if complete then unwatch(state, watch) end
   events.wake(watch.waiters, complete)
   local told = 0
   if watch.on_progress and (progress or complete) then
@@ -201,7 +215,7 @@ local NAMES = { "on_progress", "on_retry", "on_complete", "on_error" }
 
 -- Adds callbacks by name, to be told by events only: also after the end.
 function events.attach(state, subject, kind, callbacks)
-  local watch = events.watch(state, subject, kind)
+  local watch = events.watch(state, subject, kind, callbacks.on_progress)
   for i = 1, #NAMES do
     local name = NAMES[i]
     if callbacks[name] then

@@ -160,13 +160,15 @@ static int hub_send_batch(lua_State *L) {
 
 /* ------------------------------------------------------------------ inbox */
 
-/* native.watch(hub, subject, tag): what happens to a handle or batch comes to the hub's inbox. */
+/* native.watch(hub, subject, tag, progress): what happens to a handle or batch comes to the hub's
+ * inbox; its progress only when asked for. */
 static int hub_watch(lua_State *L) {
     nhl_hub *self = nhl_check_hub(L, 1);
     uint64_t tag = (uint64_t)lua_tonumber(L, 3);
+    unsigned kinds = NH_EVENT_RETRY | (lua_toboolean(L, 4) ? NH_EVENT_PROGRESS : 0u);
     nh_err failed = nhl_test_userdata(L, 2, NHL_HANDLE)
-                        ? nh_inbox_watch_handle(self->inbox, nhl_check_handle(L, 2), tag)
-                        : nh_inbox_watch_batch(self->inbox, nhl_check_batch(L, 2), tag);
+                        ? nh_inbox_watch_handle_for(self->inbox, nhl_check_handle(L, 2), tag, kinds)
+                        : nh_inbox_watch_batch_for(self->inbox, nhl_check_batch(L, 2), tag, kinds);
     return failed ? out_of_memory(L) : 0;
 }
 

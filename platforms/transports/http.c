@@ -11,6 +11,10 @@
  *
  * An error's text names the host and port, never the rest of the URL, where tokens sit. A request
  * over a warm connection is one send and one receive; its processor time is nearly all libcurl's.
+ *
+ * A transfer that waits for a place holds nothing but its request's document and a small structure:
+ * what it needs under way, the exchange, it gets when its turn comes. Exchanges are reused with
+ * their buffers.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +30,19 @@ enum {
     QUIET_SECONDS = 10,        /* without a byte, when the request names no timeout */
     EXPECT_BYTES = 512 * 1024, /* from here on libcurl might ask with Expect: 100-continue */
     AUTHORITY_MAX = 255,
+    SPARE_EXCHANGES = 256, /* idle ones that are kept */
+    KEPT_TEXT = 2 * 1024,  /* the largest buffer that is kept in one */
 };
+
+typedef struct http_exchange http_exchange;
 
 struct nh_transport {
     nh_multi *multi;
     nh_transport_limits limits;
     nh_writer *writer;
     nh_text scratch; /* one option's text at a time; libcurl copies it */
+    http_exchange *spare;
+    size_t spare_count;
 };
 
 typedef struct http_request {
@@ -55,10 +65,19 @@ static const nh_field fields[] = {
 };
 #undef FIELD
 
+/* A transfer, from its start to its end. */
 typedef struct http_transfer {
     nh_multi_job job;
     nh_transport *transport;
     nh_transfer *transfer;
+    const nh_value *value;   /* the request, as it came; borrowed */
+    http_exchange *exchange; /* NULL while it waits */
+} http_transfer;
+
+/* A request and its answer while libcurl has them. */
+struct http_exchange {
+    nh_transport *transport;
+    http_exchange *next;  /* of the spare ones */
     http_request request; /* spans borrowed from the request's document */
     nh_guard *guard;
     struct curl_slist *headers;
@@ -66,7 +85,7 @@ typedef struct http_transfer {
     nh_text form; /* encoded; libcurl reads it in place */
     nh_http_header header;
     nh_text body; /* of the response */
-} http_transfer;
+};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -118,7 +137,7 @@ static nh_err read_request(const nh_value *value, http_request *request, nh_erro
     return NH_OK;
 }
 
-static nh_err set_guard(http_transfer *http, nh_error *error) {
+static nh_err set_guard(http_exchange *http, nh_error *error) {
     const http_request *request = &http->request;
     if (!request->guard)
         return NH_OK;
@@ -127,7 +146,7 @@ static nh_err set_guard(http_transfer *http, nh_error *error) {
 
 /* Sets a string option from a span. libcurl's own answer matters: an option it does not take must
  * not be left out silently. */
-static nh_err set_text(http_transfer *http, CURL *easy, CURLoption option, nh_span span,
+static nh_err set_text(http_exchange *http, CURL *easy, CURLoption option, nh_span span,
                        const char *field, nh_error *error) {
     if (!span.bytes)
         return NH_OK;
@@ -139,7 +158,7 @@ static nh_err set_text(http_transfer *http, CURL *easy, CURLoption option, nh_sp
     return NH_OK;
 }
 
-static nh_err set_file(http_transfer *http, CURL *easy, CURLoption option, nh_span span,
+static nh_err set_file(http_exchange *http, CURL *easy, CURLoption option, nh_span span,
                        const char *field, nh_error *error) {
     if (!span.bytes)
         return NH_OK;
@@ -150,7 +169,7 @@ static nh_err set_file(http_transfer *http, CURL *easy, CURLoption option, nh_sp
     return failed ? failed : set_text(http, easy, option, span, field, error);
 }
 
-static nh_err add_header(http_transfer *http, const char *line, nh_error *error) {
+static nh_err add_header(http_exchange *http, const char *line, nh_error *error) {
     struct curl_slist *longer = line ? curl_slist_append(http->headers, line) : NULL;
     if (!longer)
         return out_of_memory(error);
@@ -165,7 +184,7 @@ static bool has_control(nh_span span) {
     return false;
 }
 
-static nh_err set_headers(http_transfer *http, CURL *easy, nh_error *error) {
+static nh_err set_headers(http_exchange *http, CURL *easy, nh_error *error) {
     const http_request *request = &http->request;
     nh_text *line = &http->transport->scratch;
     bool typed = false, expects = false, authorised = false;
@@ -219,7 +238,7 @@ static nh_err set_headers(http_transfer *http, CURL *easy, nh_error *error) {
 }
 
 /* Body and method. libcurl derives a method from the kind of body; another one is put over it. */
-static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
+static nh_err set_body(http_exchange *http, CURL *easy, nh_error *error) {
     const http_request *request = &http->request;
     nh_span method = request->method, body = request->body;
     const char *derived = "GET";
@@ -260,16 +279,16 @@ static nh_err set_body(http_transfer *http, CURL *easy, nh_error *error) {
 /* --------------------------------------------------------------- response */
 
 static size_t on_body(char *bytes, size_t size, size_t count, void *user) {
-    http_transfer *http = user;
+    http_exchange *http = user;
     return nh_text_put(&http->body, bytes, size * count) ? size * count : 0;
 }
 
 static size_t on_header(char *bytes, size_t size, size_t count, void *user) {
-    http_transfer *http = user;
+    http_exchange *http = user;
     return nh_http_header_line(&http->header, bytes, size * count) ? size * count : 0;
 }
 
-static nh_doc *answer(http_transfer *http, CURL *easy) {
+static nh_doc *answer(http_exchange *http, CURL *easy) {
     nh_writer *writer = http->transport->writer;
     long status = 0;
     curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
@@ -294,15 +313,16 @@ static bool was_sent(CURL *easy) {
 }
 
 static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
-    http_transfer *http = of_job(job);
+    const http_transfer *own = of_job(job);
     if (end->easy && end->code == CURLE_OK)
-        return answer(http, end->easy);
+        return answer(own->exchange, end->easy);
 
     bool sent = was_sent(end->easy);
-    nh_span host = authority_of(http->request.url);
+    nh_span host = authority_of(nh_span_of(nh_value_get(own->value, "url")));
     nh_err code = nh_multi_error(end);
     const char *text = nh_multi_text(end);
-    bool header_over = http->header.too_large, body_over = http->body.over;
+    bool header_over = end->easy && own->exchange->header.too_large;
+    bool body_over = end->easy && own->exchange->body.over;
     if (end->easy && !header_over && !body_over && sent) {
         header_over = end->code == CURLE_OUT_OF_MEMORY; /* libcurl's words for a line over 100 kB */
         if (end->code == CURLE_UNSUPPORTED_PROTOCOL) {
@@ -311,7 +331,7 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
         }
     }
     if (header_over || body_over) {
-        const nh_transport_limits *limits = &http->transport->limits;
+        const nh_transport_limits *limits = &own->transport->limits;
         return nh_response_error(NH_E_TOO_LARGE, sent, "%.*s: the response's %s is over %zu bytes",
                                  (int)host.length, host.bytes, body_over ? "body" : "header",
                                  body_over ? limits->response_bytes : limits->header_bytes);
@@ -321,10 +341,81 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
     return nh_response_error(code, sent, "%.*s: %s", (int)host.length, host.bytes, text);
 }
 
+/* --------------------------------------------------------------- exchange */
+
+static void empty(nh_text *text) {
+    if (text->capacity > KEPT_TEXT)
+        nh_text_term(text);
+    nh_text_clear(text);
+}
+
+static void destroy_exchange(http_exchange *http) {
+    nh_text_term(&http->form);
+    nh_text_term(&http->body);
+    nh_http_header_term(&http->header);
+    free(http);
+}
+
+/* NULL is allowed. libcurl has it no more. */
+static void give_exchange(http_exchange *http) {
+    if (!http)
+        return;
+    nh_transport *transport = http->transport;
+    nh_guard_destroy(http->guard);
+    curl_slist_free_all(http->headers);
+    curl_mime_free(http->mime);
+    http->guard = NULL;
+    http->headers = NULL;
+    http->mime = NULL;
+    http->header.bytes = 0;
+    http->header.too_large = false;
+    if (transport->spare_count == SPARE_EXCHANGES) {
+        destroy_exchange(http);
+        return;
+    }
+    empty(&http->form);
+    empty(&http->body);
+    empty(&http->header.lines);
+    http->next = transport->spare;
+    transport->spare = http;
+    transport->spare_count++;
+}
+
+/* One with the request read into it; NULL and an error. */
+static http_exchange *take_exchange(nh_transport *transport, const nh_value *value,
+                                    nh_error *error) {
+    http_exchange *http = transport->spare;
+    if (http) {
+        transport->spare = http->next;
+        transport->spare_count--;
+    } else {
+        http = calloc(1, sizeof *http);
+        if (!http) {
+            out_of_memory(error);
+            return NULL;
+        }
+        http->transport = transport;
+        nh_text_init(&http->form, SIZE_MAX);
+        nh_text_init(&http->body, transport->limits.response_bytes);
+        nh_http_header_init(&http->header, transport->limits.header_bytes);
+    }
+    if (read_request(value, &http->request, error) == NH_OK && set_guard(http, error) == NH_OK)
+        return http;
+    give_exchange(http);
+    return NULL;
+}
+
 /* ---------------------------------------------------------------- transfer */
 
 static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
-    http_transfer *http = of_job(job);
+    http_transfer *own = of_job(job);
+    nh_err failed = NH_OK;
+    if (!own->exchange)
+        own->exchange = take_exchange(own->transport, own->value, error);
+    http_exchange *http = own->exchange;
+    if (!http)
+        return error->code;
+    job->guard = http->guard;
     const http_request *request = &http->request;
     const nh_transport_limits *limits = &http->transport->limits;
     double connect =
@@ -361,7 +452,7 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
         CURLoption option;
         nh_span span;
         const char *field;
-        nh_err (*set)(http_transfer *, CURL *, CURLoption, nh_span, const char *, nh_error *);
+        nh_err (*set)(http_exchange *, CURL *, CURLoption, nh_span, const char *, nh_error *);
     } texts[] = {
         {CURLOPT_URL, request->url, "url", set_text},
         {CURLOPT_USERNAME, request->user, "user", set_text},
@@ -371,7 +462,6 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
         {CURLOPT_SSLCERT, request->client_cert, "client_cert", set_file},
         {CURLOPT_SSLKEY, request->client_key, "client_key", set_file},
     };
-    nh_err failed = NH_OK;
     for (size_t i = 0; i < COUNT(texts) && !failed; i++)
         failed = texts[i].set(http, easy, texts[i].option, texts[i].span, texts[i].field, error);
     if (!failed)
@@ -379,53 +469,54 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     return failed ? failed : set_headers(http, easy, error);
 }
 
-static void destroy(http_transfer *http) {
-    nh_guard_destroy(http->guard);
-    curl_slist_free_all(http->headers);
-    curl_mime_free(http->mime);
-    nh_text_term(&http->form);
-    nh_text_term(&http->body);
-    nh_http_header_term(&http->header);
-    free(http);
+static void destroy(http_transfer *own) {
+    give_exchange(own->exchange);
+    free(own);
 }
 
 static void finish(nh_multi_job *job, nh_doc *response) {
-    http_transfer *http = of_job(job);
-    nh_transfer *transfer = http->transfer;
-    destroy(http);
+    http_transfer *own = of_job(job);
+    nh_transfer *transfer = own->transfer;
+    destroy(own);
     transfer->state = NULL;
     transfer->done(transfer, response);
+}
+
+/* The same for requests to one host and port. */
+static uint32_t hash(nh_span authority) {
+    uint32_t value = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < authority.length; i++)
+        value = (value ^ (unsigned char)authority.bytes[i]) * 16777619u;
+    return value;
 }
 
 static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_value *request) {
     nh_error error = {NH_OK, ""};
     transfer->state = NULL;
-    http_transfer *http = calloc(1, sizeof *http);
-    if (!http) {
-        transfer->done(transfer, nh_response_error(NH_E_INTERNAL, false, "out of memory"));
-        return;
-    }
-    if (read_request(request, &http->request, &error) != NH_OK ||
-        set_guard(http, &error) != NH_OK) {
-        free(http);
+    http_exchange *exchange = take_exchange(transport, request, &error);
+    http_transfer *own = exchange ? malloc(sizeof *own) : NULL;
+    if (!own) {
+        if (exchange)
+            out_of_memory(&error);
+        give_exchange(exchange);
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
         return;
     }
-    http->transport = transport;
-    http->transfer = transfer;
-    nh_text_init(&http->form, SIZE_MAX);
-    nh_text_init(&http->body, transport->limits.response_bytes);
-    nh_http_header_init(&http->header, transport->limits.header_bytes);
-    double timeout = http->request.timeout;
-    http->job = (nh_multi_job){
+    double timeout = exchange->request.timeout;
+    *own = (http_transfer){.transport = transport, .transfer = transfer, .value = request};
+    own->job = (nh_multi_job){
         .prepare = prepare,
         .respond = respond,
         .finish = finish,
         .timeout = timeout > 0 ? timeout : transport->limits.timeout,
-        .guard = http->guard,
+        .origin = hash(authority_of(exchange->request.url)),
     };
-    transfer->state = http;
-    nh_multi_submit(transport->multi, &http->job);
+    if (nh_multi_has_place(transport->multi))
+        own->exchange = exchange;
+    else
+        give_exchange(exchange); /* it was read to see whether it is good */
+    transfer->state = own;
+    nh_multi_submit(transport->multi, &own->job);
 }
 
 static void http_cancel(nh_transport *transport, nh_transfer *transfer) {
@@ -442,6 +533,11 @@ static void http_close(nh_transport *transport) {
     if (!transport)
         return;
     nh_multi_close(transport->multi);
+    while (transport->spare) {
+        http_exchange *http = transport->spare;
+        transport->spare = http->next;
+        destroy_exchange(http);
+    }
     nh_writer_destroy(transport->writer);
     nh_text_term(&transport->scratch);
     free(transport);

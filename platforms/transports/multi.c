@@ -1,6 +1,9 @@
 /* libcurl's multi interface on a worker's loop.
  *
- * One CURLM an nh_multi, owned by one worker's thread, sharing nothing with others. libcurl tells
+ * An nh_multi is owned by one worker's thread and shares nothing with others. Since libcurl scans a
+ * CURLM's connections at each request, there is one for every SHARD_PLACES of them, made when it is
+ * first needed; a job goes to the first with room, looking from where its origin points, so that it
+ * finds the connections of the jobs like it. They share one cache of names. libcurl tells
  * which sockets and which timeout it cares about (on_socket, on_timer: these only write down and
  * arm, they never call libcurl); the loop's events go back through curl_multi_socket_action, and
  * after each such action the finished transfers are taken out (drain). Users are called from drain,
@@ -12,9 +15,9 @@
  * an idle connection). Only sockets that were opened through open_socket are kept so, because only
  * for these libcurl tells the close; its resolver's own pairs come and go at once.
  *
- * Easy handles are reset and reused. At most limits.connections jobs have one; the others wait,
- * first come first served, and cost nothing but their own structure. A place that becomes free is
- * given away in a deferred call, so that a cancel never ends another job.
+ * Easy handles are reset and reused, in slots. At most limits.connections jobs have one; the others
+ * wait, first come first served, and cost nothing but their own structure. A place that becomes
+ * free is given away in a deferred call, so that a cancel never ends another job.
  */
 #include "platforms/transports/multi.h"
 
@@ -32,35 +35,56 @@ enum {
     UPLOAD_BYTES = 16384, /* libcurl's least */
     DNS_SECONDS = 300,    /* each uncached look-up costs libcurl a thread */
     SOCKETS_LEAST = 64,
+    SHARD_PLACES = 50, /* transfers of one CURLM, about; above, each costs libcurl more */
+    SHARDS_MOST = 64,
+};
+
+/* One CURLM. */
+typedef struct nh_multi_shard {
+    nh_multi *multi;
+    CURLM *curl;    /* NULL until needed */
+    nh_timer timer; /* libcurl's one timeout */
+    size_t running;
+} nh_multi_shard;
+
+struct nh_multi_slot {
+    CURL *easy;
+    nh_multi_shard *shard;
+    nh_multi_slot *next; /* of the spare ones */
+    const char *refused; /* the rule of the guard that an address broke */
+    char detail[CURL_ERROR_SIZE];
 };
 
 typedef struct nh_multi_socket {
     nh_watch watch; /* first: the loop hands back its address */
     nh_multi *multi;
-    CURL *easy;      /* who uses it; NULL while idle. Compared, never called */
-    unsigned wanted; /* what libcurl asks for; may be less than watch.events */
-    bool kept;       /* opened by open_socket and not closed */
+    nh_multi_shard *shard; /* whose connection it is */
+    CURL *easy;            /* who uses it; NULL while idle. Compared, never called */
+    unsigned wanted;       /* what libcurl asks for; may be less than watch.events */
+    bool kept;             /* opened by open_socket and not closed */
 } nh_multi_socket;
 
 struct nh_multi {
     nh_loop *loop;
     nh_transport_limits limits;
-    CURLM *curl;
-    nh_timer timer;      /* libcurl's one timeout */
+    CURLSH *names; /* looked up once for all shards */
+    nh_multi_shard shards[SHARDS_MOST];
+    size_t shard_count;
+    size_t shard_places; /* transfers, and connections kept, of each shard */
     nh_deferred pump;    /* starts those that wait */
     nh_multi_job *first; /* those that wait, oldest first */
     nh_multi_job *last;
     nh_multi_job *running; /* those that have a handle; no order */
     size_t running_count;
     unsigned inside; /* loops over jobs under way, whose users may not close this now */
-    CURL *spare[SPARE_HANDLES];
+    nh_multi_slot *spare;
     size_t spare_count;
     nh_multi_socket **sockets; /* by descriptor; records live until close */
     size_t sockets_size;
 };
 
-static nh_multi *of_timer(nh_timer *timer) {
-    return (nh_multi *)(void *)((char *)timer - offsetof(nh_multi, timer));
+static nh_multi_shard *of_timer(nh_timer *timer) {
+    return (nh_multi_shard *)(void *)((char *)timer - offsetof(nh_multi_shard, timer));
 }
 
 static nh_multi *of_pump(nh_deferred *deferred) {
@@ -97,7 +121,7 @@ nh_err nh_multi_global(nh_error *error) {
 /* ---------------------------------------------------------------- sockets */
 
 static void on_ready(nh_watch *watch, unsigned events);
-static void drain(nh_multi *multi);
+static void drain(nh_multi_shard *shard);
 
 static nh_multi_socket *socket_record(nh_multi *multi, curl_socket_t fd) {
     size_t index = (size_t)fd;
@@ -141,9 +165,11 @@ static void disarm(nh_multi_socket *socket) {
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *unused) {
     (void)unused;
-    nh_multi_socket *socket = socket_record(user, fd);
+    nh_multi_shard *shard = user;
+    nh_multi_socket *socket = socket_record(shard->multi, fd);
     if (!socket)
         return -1;
+    socket->shard = shard;
     if (what == CURL_POLL_REMOVE) {
         socket->wanted = 0;
         socket->easy = NULL;
@@ -159,8 +185,8 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *u
 
 /* Of several addresses of a name the first that was refused is told. */
 static bool passes(nh_multi_job *job, const char *refused) {
-    if (refused && !job->refused)
-        job->refused = refused;
+    if (refused && !job->slot->refused)
+        job->slot->refused = refused;
     return !refused;
 }
 
@@ -220,15 +246,15 @@ static void on_ready(nh_watch *watch, unsigned events) {
     int mask = (events & NH_READABLE ? CURL_CSELECT_IN : 0) |
                (events & NH_WRITABLE ? CURL_CSELECT_OUT : 0);
     int running;
-    curl_multi_socket_action(multi->curl, fd, mask, &running);
-    drain(multi);
+    curl_multi_socket_action(socket->shard->curl, fd, mask, &running);
+    drain(socket->shard);
 }
 
 void nh_multi_hang_up(const nh_multi_job *job) {
     const nh_multi *multi = job->multi;
     for (size_t fd = 0; fd < multi->sockets_size; fd++) {
         const nh_multi_socket *socket = multi->sockets[fd];
-        if (socket && socket->kept && socket->easy == job->easy)
+        if (socket && socket->kept && socket->easy == job->slot->easy)
             shutdown((int)fd, SHUT_RD);
     }
 }
@@ -237,19 +263,20 @@ void nh_multi_hang_up(const nh_multi_job *job) {
 
 static int on_timer(CURLM *curl, long ms, void *user) {
     (void)curl;
-    nh_multi *multi = user;
+    nh_multi_shard *shard = user;
+    nh_loop *loop = shard->multi->loop;
     if (ms < 0) {
-        nh_timer_stop(multi->loop, &multi->timer);
+        nh_timer_stop(loop, &shard->timer);
         return 0;
     }
-    return nh_timer_start(multi->loop, &multi->timer, (double)ms / 1e3) ? -1 : 0;
+    return nh_timer_start(loop, &shard->timer, (double)ms / 1e3) ? -1 : 0;
 }
 
 static void on_timeout(nh_timer *timer) {
-    nh_multi *multi = of_timer(timer);
+    nh_multi_shard *shard = of_timer(timer);
     int running;
-    curl_multi_socket_action(multi->curl, CURL_SOCKET_TIMEOUT, 0, &running);
-    drain(multi);
+    curl_multi_socket_action(shard->curl, CURL_SOCKET_TIMEOUT, 0, &running);
+    drain(shard);
 }
 
 /* ------------------------------------------------------------------- jobs */
@@ -261,6 +288,7 @@ static void enlist(nh_multi *multi, nh_multi_job *job) {
         job->next->prev = job;
     multi->running = job;
     multi->running_count++;
+    job->slot->shard->running++;
 }
 
 static void delist(nh_multi *multi, nh_multi_job *job) {
@@ -269,6 +297,7 @@ static void delist(nh_multi *multi, nh_multi_job *job) {
         job->next->prev = job->prev;
     job->next = job->prev = NULL;
     multi->running_count--;
+    job->slot->shard->running--;
 }
 
 static void enqueue(nh_multi *multi, nh_multi_job *job) {
@@ -285,30 +314,84 @@ static void dequeue(nh_multi *multi, nh_multi_job *job) {
     nh_timer_stop(multi->loop, &job->timer);
 }
 
-static void recycle(nh_multi *multi, CURL *easy) {
-    curl_easy_reset(easy);
-    if (multi->spare_count < SPARE_HANDLES)
-        multi->spare[multi->spare_count++] = easy;
-    else
-        curl_easy_cleanup(easy);
+static nh_multi_slot *take_slot(nh_multi *multi) {
+    nh_multi_slot *slot = multi->spare;
+    if (slot) {
+        multi->spare = slot->next;
+        multi->spare_count--;
+        slot->detail[0] = '\0';
+        slot->refused = NULL;
+        return slot;
+    }
+    slot = calloc(1, sizeof *slot);
+    if (!slot)
+        return NULL;
+    slot->easy = curl_easy_init();
+    if (!slot->easy || curl_easy_setopt(slot->easy, CURLOPT_SHARE, multi->names) != CURLE_OK) {
+        curl_easy_cleanup(slot->easy);
+        free(slot);
+        return NULL;
+    }
+    return slot;
+}
+
+static void free_slot(nh_multi_slot *slot) {
+    curl_easy_cleanup(slot->easy);
+    free(slot);
+}
+
+/* Takes a slot whose handle is in no CURLM. */
+static void recycle(nh_multi *multi, nh_multi_slot *slot) {
+    if (multi->spare_count == SPARE_HANDLES) {
+        free_slot(slot);
+        return;
+    }
+    curl_easy_reset(slot->easy); /* all but its share of the names */
+    slot->next = multi->spare;
+    multi->spare = slot;
+    multi->spare_count++;
+}
+
+static bool open_shard(nh_multi_shard *shard) {
+    if (shard->curl)
+        return true;
+    shard->curl = curl_multi_init();
+    if (!shard->curl)
+        return false;
+    curl_multi_setopt(shard->curl, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(shard->curl, CURLMOPT_SOCKETDATA, shard);
+    curl_multi_setopt(shard->curl, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(shard->curl, CURLMOPT_TIMERDATA, shard);
+    /* Its default, four times the handles under way, shrinks the cache as the load goes down. */
+    curl_multi_setopt(shard->curl, CURLMOPT_MAXCONNECTS, (long)shard->multi->shard_places);
+    return true;
+}
+
+/* The shard with room that the origin's jobs come to first. There is one: places are counted
+ * before. */
+static nh_multi_shard *choose_shard(nh_multi *multi, uint32_t origin) {
+    size_t index = origin % multi->shard_count;
+    while (multi->shards[index].running >= multi->shard_places)
+        index = (index + 1) % multi->shard_count;
+    return open_shard(&multi->shards[index]) ? &multi->shards[index] : NULL;
 }
 
 /* Takes a running job off libcurl and gives its handle back after `respond`. */
 static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
-    CURL *easy = job->easy;
-    nh_multi_end end = {.easy = easy, .code = code, .detail = job->detail};
+    nh_multi_slot *slot = job->slot;
+    nh_multi_end end = {.easy = slot->easy, .code = code, .detail = slot->detail};
     /* Another address of the same name may have been fine. */
     end.refused =
-        job->refused && (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK);
+        slot->refused && (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK);
     if (end.refused) /* never the address: who wrote the message may not look around through us */
-        snprintf(job->detail, sizeof job->detail,
+        snprintf(slot->detail, sizeof slot->detail,
                  "the guard refuses %s; to allow it, the operator adds it to guard_allow",
-                 job->refused);
-    curl_multi_remove_handle(multi->curl, easy);
+                 slot->refused);
+    curl_multi_remove_handle(slot->shard->curl, slot->easy);
     delist(multi, job);
     nh_doc *response = job->respond(job, &end);
-    recycle(multi, easy);
-    job->easy = NULL;
+    recycle(multi, slot);
+    job->slot = NULL;
     job->multi = NULL;
     if (multi->first)
         nh_loop_defer(multi->loop, &multi->pump);
@@ -324,11 +407,12 @@ static void end_early(nh_multi_job *job, nh_multi_end *end) {
     job->finish(job, response);
 }
 
-static void drain(nh_multi *multi) {
+static void drain(nh_multi_shard *shard) {
+    nh_multi *multi = shard->multi;
     CURLMsg *message;
     int left;
     multi->inside++;
-    while ((message = curl_multi_info_read(multi->curl, &left))) {
+    while ((message = curl_multi_info_read(shard->curl, &left))) {
         if (message->msg != CURLMSG_DONE)
             continue;
         CURLcode code = message->data.result; /* the message goes with the handle */
@@ -340,20 +424,17 @@ static void drain(nh_multi *multi) {
 }
 
 /* Options that every transfer has, before the user's own. */
-static void set_common(nh_multi *multi, nh_multi_job *job, CURL *easy) {
+static void set_common(nh_multi *multi, nh_multi_job *job, nh_multi_slot *slot) {
+    CURL *easy = slot->easy;
     uint64_t now = nh_loop_now(multi->loop);
     double left = job->due > now ? (double)(job->due - now) / 1e9 : 0;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, job);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, job->detail);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, slot->detail);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     /* Never wait for a resolver's thread when a transfer is stopped: the thread ends alone. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, job);
-    if (job->guard) {
-        curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, check_connection);
-        curl_easy_setopt(easy, CURLOPT_PREREQDATA, job);
-    }
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left * 1e3) + 1);
@@ -369,27 +450,32 @@ static void set_common(nh_multi *multi, nh_multi_job *job, CURL *easy) {
 /* The job is in no list. */
 static void start(nh_multi *multi, nh_multi_job *job) {
     nh_multi_end end = {.code = CURLE_OK};
-    CURL *easy = multi->spare_count > 0 ? multi->spare[--multi->spare_count] : curl_easy_init();
-    if (!easy) {
+    nh_multi_shard *shard = choose_shard(multi, job->origin);
+    nh_multi_slot *slot = shard ? take_slot(multi) : NULL;
+    if (!slot) {
         fail(&end.error, NH_E_INTERNAL, "out of memory");
         end_early(job, &end);
         return;
     }
-    job->detail[0] = '\0';
-    job->refused = NULL;
-    set_common(multi, job, easy);
-    if (job->prepare(job, easy, &end.error) != NH_OK) {
-        recycle(multi, easy);
+    slot->shard = shard;
+    set_common(multi, job, slot);
+    if (job->prepare(job, slot->easy, &end.error) != NH_OK) {
+        recycle(multi, slot);
         end_early(job, &end);
         return;
     }
-    if (curl_multi_add_handle(multi->curl, easy) != CURLM_OK) {
-        recycle(multi, easy);
+    if (job->guard) {
+        curl_easy_setopt(slot->easy, CURLOPT_PREREQFUNCTION, check_connection);
+        curl_easy_setopt(slot->easy, CURLOPT_PREREQDATA, job);
+    }
+    job->slot = slot;
+    if (curl_multi_add_handle(shard->curl, slot->easy) != CURLM_OK) {
+        job->slot = NULL;
+        recycle(multi, slot);
         fail(&end.error, NH_E_INTERNAL, "libcurl does not take the transfer");
         end_early(job, &end);
         return;
     }
-    job->easy = easy;
     enlist(multi, job);
 }
 
@@ -412,13 +498,17 @@ static void on_waited_too_long(nh_timer *timer) {
     end_early(job, &end);
 }
 
+bool nh_multi_has_place(const nh_multi *multi) {
+    return !multi->first && multi->running_count < multi->limits.connections;
+}
+
 void nh_multi_submit(nh_multi *multi, nh_multi_job *job) {
     job->multi = multi;
-    job->easy = NULL;
+    job->slot = NULL;
     job->next = job->prev = NULL;
     job->timer = (nh_timer){.fire = on_waited_too_long};
     job->due = nh_loop_now(multi->loop) + (uint64_t)(job->timeout * 1e9);
-    if (!multi->first && multi->running_count < multi->limits.connections) {
+    if (nh_multi_has_place(multi)) {
         start(multi, job);
         return;
     }
@@ -435,16 +525,16 @@ void nh_multi_cancel(nh_multi_job *job) {
     nh_multi *multi = job->multi;
     if (!multi)
         return;
-    if (job->easy) {
-        curl_multi_remove_handle(multi->curl, job->easy);
+    if (job->slot) {
+        curl_multi_remove_handle(job->slot->shard->curl, job->slot->easy);
         delist(multi, job);
-        recycle(multi, job->easy);
+        recycle(multi, job->slot);
         if (multi->first)
             nh_loop_defer(multi->loop, &multi->pump);
     } else {
         dequeue(multi, job);
     }
-    job->easy = NULL;
+    job->slot = NULL;
     job->multi = NULL;
 }
 
@@ -466,19 +556,21 @@ nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi 
     multi->limits = *limits;
     if (multi->limits.connections == 0)
         multi->limits.connections = 1;
-    multi->timer.fire = on_timeout;
     multi->pump.call = on_pump;
-    multi->curl = curl_multi_init();
-    if (!multi->curl) {
+    size_t connections = multi->limits.connections;
+    size_t shards = connections / SHARD_PLACES;
+    multi->shard_count = shards < 1 ? 1 : shards < SHARDS_MOST ? shards : SHARDS_MOST;
+    multi->shard_places = (connections + multi->shard_count - 1) / multi->shard_count;
+    for (size_t i = 0; i < multi->shard_count; i++) {
+        multi->shards[i].multi = multi;
+        multi->shards[i].timer.fire = on_timeout;
+    }
+    multi->names = curl_share_init();
+    if (!multi->names || !open_shard(&multi->shards[0]) ||
+        curl_share_setopt(multi->names, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS) != CURLSHE_OK) {
         nh_multi_close(multi);
         return fail(error, NH_E_INTERNAL, "libcurl cannot open a multi handle");
     }
-    curl_multi_setopt(multi->curl, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(multi->curl, CURLMOPT_SOCKETDATA, multi);
-    curl_multi_setopt(multi->curl, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(multi->curl, CURLMOPT_TIMERDATA, multi);
-    /* Its default, four times the handles under way, shrinks the cache as the load goes down. */
-    curl_multi_setopt(multi->curl, CURLMOPT_MAXCONNECTS, (long)multi->limits.connections);
     *out = multi;
     return NH_OK;
 }
@@ -491,11 +583,18 @@ void nh_multi_close(nh_multi *multi) {
     for (size_t fd = 0; fd < multi->sockets_size; fd++)
         if (multi->sockets[fd] && multi->sockets[fd]->kept)
             shutdown((int)fd, SHUT_RD);
-    while (multi->spare_count > 0)
-        curl_easy_cleanup(multi->spare[--multi->spare_count]);
-    if (multi->curl)
-        curl_multi_cleanup(multi->curl); /* calls close_socket */
-    nh_timer_stop(multi->loop, &multi->timer);
+    while (multi->spare) {
+        nh_multi_slot *slot = multi->spare;
+        multi->spare = slot->next;
+        free_slot(slot);
+    }
+    for (size_t i = 0; i < multi->shard_count; i++) {
+        if (multi->shards[i].curl)
+            curl_multi_cleanup(multi->shards[i].curl); /* calls close_socket */
+        nh_timer_stop(multi->loop, &multi->shards[i].timer);
+    }
+    if (multi->names)
+        curl_share_cleanup(multi->names);
     nh_loop_undefer(&multi->pump);
     for (size_t fd = 0; fd < multi->sockets_size; fd++) {
         if (multi->sockets[fd]) {

@@ -14,6 +14,7 @@
 
 typedef struct nh_multi nh_multi;
 typedef struct nh_multi_job nh_multi_job;
+typedef struct nh_multi_slot nh_multi_slot; /* what a transfer has that is under way */
 
 /* How a job ended. */
 typedef struct nh_multi_end {
@@ -31,17 +32,17 @@ struct nh_multi_job {
     nh_doc *(*respond)(nh_multi_job *job, const nh_multi_end *end);
     /* Takes the response. The handle is no longer the job's, whose memory may go. May submit. */
     void (*finish)(nh_multi_job *job, nh_doc *response);
-    double timeout;        /* seconds from submit to end, waiting for a place included */
-    const nh_guard *guard; /* NULL: any address. Borrowed until the end */
+    double timeout;  /* seconds from submit to end, waiting for a place included */
+    uint32_t origin; /* jobs with the same number are likely to share connections */
+    /* Set by `prepare`; NULL: any address. Borrowed until the end. */
+    const nh_guard *guard;
 
     /* nh_multi's own. */
-    nh_multi *multi; /* NULL unless submitted */
-    CURL *easy;      /* NULL while it waits */
+    nh_multi *multi;     /* NULL unless submitted */
+    nh_multi_slot *slot; /* NULL while it waits */
     nh_multi_job *next, *prev;
-    nh_timer timer;      /* the timeout of a job that waits */
-    uint64_t due;        /* when the timeout ends, in the loop's time */
-    const char *refused; /* the rule of the guard that an address broke */
-    char detail[CURL_ERROR_SIZE];
+    nh_timer timer; /* the timeout of a job that waits */
+    uint64_t due;   /* when the timeout ends, in the loop's time */
 };
 
 /* Starts libcurl, once a process. Thread: any. Errors: NH_E_INTERNAL. */
@@ -56,6 +57,8 @@ void nh_multi_close(nh_multi *multi);
 /* Starts the job, or lets it wait for a place behind those that wait. `finish` may be called before
  * this returns. */
 void nh_multi_submit(nh_multi *multi, nh_multi_job *job);
+/* Whether a job submitted now starts at once; otherwise its `prepare` comes later. */
+bool nh_multi_has_place(const nh_multi *multi);
 /* Stops a job: `finish` will not be called. No-op for a job that is not submitted. */
 void nh_multi_cancel(nh_multi_job *job);
 bool nh_multi_idle(const nh_multi *multi); /* it may be closed now */

@@ -1,5 +1,6 @@
 /* batch.c — counts its handles as they settle and remembers in which order.
  *
+ * Those who wait are woken when what the first of them waits for is true, not at each settlement.
  * `order` is written once a place, under the lock, and is never longer than the batch: a reader
  * that comes late or reads twice sees the same sequence. A batch holds its handles; each holds the
  * batch until it settles, so the ring opens by itself.
@@ -25,7 +26,7 @@ struct nh_batch {
     /* Under the lock. */
     uint32_t *order; /* order[0…settled): indexes as they settled */
     size_t settled, failed;
-    unsigned waiting;
+    size_t wanted; /* the least of what those who wait wait for; SIZE_MAX: nobody does */
     nh_watcher *watchers;
 };
 
@@ -37,6 +38,7 @@ nh_batch *nh_batch_create(size_t count) {
     nh_id_make(batch->id);
     batch->fork_generation = nh_fork_generation();
     batch->count = count;
+    batch->wanted = SIZE_MAX;
     batch->handles = calloc(count, sizeof *batch->handles);
     batch->order = calloc(count, sizeof *batch->order);
     if (!batch->handles || !batch->order)
@@ -91,8 +93,10 @@ void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered) {
             nh_watcher_post(watcher, NH_EVENT_COMPLETE);
         watcher = next;
     }
-    if (batch->waiting > 0)
+    if (batch->settled >= batch->wanted) {
+        batch->wanted = SIZE_MAX; /* who goes on waiting says so again */
         pthread_cond_broadcast(&batch->grown);
+    }
     pthread_mutex_unlock(&batch->lock);
 }
 
@@ -123,10 +127,11 @@ static nh_err wait_for(nh_batch *batch, size_t wanted, double seconds, size_t *i
     uint64_t due = nh_after(nh_monotonic(), seconds);
     bool late = false;
     pthread_mutex_lock(&batch->lock);
-    batch->waiting++;
-    while (batch->settled < wanted && !late)
+    while (batch->settled < wanted && !late) {
+        if (seconds != 0 && wanted < batch->wanted)
+            batch->wanted = wanted;
         late = seconds == 0 || nh_cond_wait(&batch->grown, &batch->lock, due) == ETIMEDOUT;
-    batch->waiting--;
+    }
     bool there = batch->settled >= wanted;
     if (there && index)
         *index = batch->order[wanted - 1];
@@ -150,7 +155,11 @@ size_t nh_batch_cancel(nh_batch *batch) {
 }
 
 nh_err nh_inbox_watch_batch(nh_inbox *inbox, nh_batch *batch, uint64_t tag) {
-    nh_watcher *watcher = nh_watcher_create(inbox, tag);
+    return nh_inbox_watch_batch_for(inbox, batch, tag, NH_EVENTS_ALL);
+}
+
+nh_err nh_inbox_watch_batch_for(nh_inbox *inbox, nh_batch *batch, uint64_t tag, unsigned kinds) {
+    nh_watcher *watcher = nh_watcher_create(inbox, tag, kinds);
     if (!watcher)
         return NH_E_INTERNAL;
     pthread_mutex_lock(&batch->lock);

@@ -1,10 +1,12 @@
 /* doc.c — documents: MessagePack on the outside of the process and between its threads, a tree of
  * borrowed values to read.
  *
- * A document holds its packed bytes and, over them, the tree that msgpack-c makes (strings point
- * into the bytes). It is immutable from birth, so any number of threads may read it; the count of
- * references is its only moving part. A writer packs values in order and counts what its open
- * containers still miss; it keeps its buffer from document to document.
+ * A document is one allocation: its packed bytes and before them the tree, made of msgpack-c's
+ * objects (strings point into the bytes). It is immutable from birth, so any number of threads may
+ * read it; the count of references is its only moving part. A reader of foreign bytes walks them
+ * twice, to check and count and then to build: nothing is allocated for bytes that are refused. A
+ * writer packs values in order and counts them and what its open containers still miss, so its own
+ * bytes are walked once; it keeps its buffer from document to document.
  */
 #include "runtime/core/doc.h"
 
@@ -15,15 +17,17 @@
 
 #include "runtime/core/error.h"
 
-enum { SECRET_TYPE = 1, ZONE_LEAST = 256, ZONE_MOST = 8192 };
+enum { SECRET_TYPE = 1 };
 
 struct nh_doc {
     atomic_uint refs;
-    msgpack_zone zone;
-    msgpack_object root;
     size_t length;
-    char bytes[];
+    const char *bytes;      /* behind the tree */
+    msgpack_object nodes[]; /* the root first; a container's children stand together */
 };
+
+_Static_assert(sizeof(msgpack_object_kv) == 2 * sizeof(msgpack_object),
+               "a map's pairs are laid out as an array's elements");
 
 static const msgpack_object *object(const nh_value *value) {
     return (const msgpack_object *)value;
@@ -35,103 +39,209 @@ static const nh_value *as_value(const msgpack_object *o) {
 
 /* -------------------------------------------------------------- documents */
 
-/* Refuses counts that the bytes at hand cannot hold, before msgpack-c allocates room for them, and
- * too deep a tree. Walks the packed form without recursion: `open` counts the values still to come
- * at each level. */
-static nh_err scan(const unsigned char *p, size_t length, nh_error *error) {
-    uint64_t open[NH_DOC_DEPTH_MAX + 1];
-    size_t depth = 0, i = 0;
+/* One value's own bytes: what stands before its children, or all of it. */
+typedef struct token {
+    unsigned char lead;
+    bool container;
+    uint64_t count;               /* children of a container, payload bytes of anything else */
+    const unsigned char *payload; /* of an ext: behind its type */
+} token;
+
+static uint64_t big_endian(const unsigned char *p, size_t size) {
+    uint64_t number = 0;
+    for (size_t i = 0; i < size; i++)
+        number = number << 8 | p[i];
+    return number;
+}
+
+/* Reads the token at `p`; returns what follows it, NULL when it does not end before `end` or is
+ * none. A count of children is believed only as far as the bytes at hand could hold them. */
+static const unsigned char *read_token(const unsigned char *p, const unsigned char *end, token *t) {
+    if (p == end)
+        return NULL;
+    unsigned char lead = *p++;
+    size_t size_bytes = 0; /* bytes that tell a length or count */
+    size_t extra = 0;      /* an ext's type */
+    *t = (token){.lead = lead, .payload = p};
+    if (lead <= 0x7F || lead >= 0xE0 || (lead >= 0xC0 && lead <= 0xC3 && lead != 0xC1)) {
+        return p;
+    } else if (lead <= 0x8F) {
+        t->container = true, t->count = 2 * (uint64_t)(lead & 0x0F);
+    } else if (lead <= 0x9F) {
+        t->container = true, t->count = lead & 0x0F;
+    } else if (lead <= 0xBF) {
+        t->count = lead & 0x1F;
+    } else if (lead >= 0xC4 && lead <= 0xC6) {
+        size_bytes = (size_t)1 << (lead - 0xC4);
+    } else if (lead >= 0xC7 && lead <= 0xC9) {
+        size_bytes = (size_t)1 << (lead - 0xC7), extra = 1;
+    } else if (lead == 0xCA || lead == 0xCB) {
+        t->count = lead == 0xCA ? 4 : 8;
+    } else if (lead >= 0xCC && lead <= 0xD3) {
+        t->count = (uint64_t)1 << ((lead - 0xCC) & 3);
+    } else if (lead >= 0xD4 && lead <= 0xD8) {
+        t->count = (uint64_t)1 << (lead - 0xD4), extra = 1;
+    } else if (lead >= 0xD9 && lead <= 0xDB) {
+        size_bytes = (size_t)1 << (lead - 0xD9);
+    } else if (lead >= 0xDC && lead <= 0xDF) {
+        size_bytes = lead & 1 ? 4 : 2;
+        t->container = true;
+    } else {
+        return NULL;
+    }
+    if (size_bytes > (size_t)(end - p))
+        return NULL;
+    if (size_bytes > 0)
+        t->count = big_endian(p, size_bytes) << (lead >= 0xDE);
+    p += size_bytes;
+    t->payload = p + extra;
+    if (t->count + extra > (size_t)(end - p))
+        return NULL;
+    return t->container ? p : t->payload + t->count;
+}
+
+/* Counts the values of one document that fills the bytes exactly. Walks the packed form without
+ * recursion: `open` counts the values still to come at each level. */
+static nh_err scan(const unsigned char *p, size_t length, size_t *values, nh_error *error) {
+    const unsigned char *end = p + length;
+    uint64_t open[NH_DOC_DEPTH_MAX];
+    size_t depth = 0;
+    *values = 0;
     open[0] = 1;
-    while (open[0] > 0 || depth > 0) {
+    for (;;) {
         while (open[depth] == 0)
             if (depth-- == 0)
-                return i == length ? NH_OK : nh_fail(error, NH_E_INVALID, "bytes after a document");
+                return p == end ? NH_OK : nh_fail(error, NH_E_INVALID, "bytes after a document");
         open[depth]--;
-        if (i >= length)
-            return nh_fail(error, NH_E_INVALID, "a document ends too early");
-        unsigned char lead = p[i++];
-        size_t size_bytes = 0; /* bytes that tell a length or count */
-        uint64_t size = 0;     /* payload bytes */
-        uint64_t children = 0;
-        bool container = false;
-        if (lead <= 0x7F || lead >= 0xE0 || (lead >= 0xC0 && lead <= 0xC3 && lead != 0xC1)) {
-            continue;
-        } else if (lead <= 0x8F) {
-            container = true, children = 2 * (uint64_t)(lead & 0x0F);
-        } else if (lead <= 0x9F) {
-            container = true, children = lead & 0x0F;
-        } else if (lead <= 0xBF) {
-            size = lead & 0x1F;
-        } else if (lead >= 0xC4 && lead <= 0xC6) {
-            size_bytes = (size_t)1 << (lead - 0xC4);
-        } else if (lead >= 0xC7 && lead <= 0xC9) {
-            size_bytes = (size_t)1 << (lead - 0xC7), size = 1;
-        } else if (lead == 0xCA || lead == 0xCB) {
-            size = lead == 0xCA ? 4 : 8;
-        } else if (lead >= 0xCC && lead <= 0xD3) {
-            size = (uint64_t)1 << ((lead - 0xCC) & 3);
-        } else if (lead >= 0xD4 && lead <= 0xD8) {
-            size = ((uint64_t)1 << (lead - 0xD4)) + 1;
-        } else if (lead >= 0xD9 && lead <= 0xDB) {
-            size_bytes = (size_t)1 << (lead - 0xD9);
-        } else if (lead >= 0xDC && lead <= 0xDF) {
-            size_bytes = lead & 1 ? 4 : 2;
-            container = true;
-        } else {
+        ++*values;
+        token t;
+        const unsigned char *next = read_token(p, end, &t);
+        if (!next && p < end && *p == 0xC1)
             return nh_fail(error, NH_E_INVALID, "a document has an unknown type byte");
-        }
-        if (size_bytes > length - i)
+        if (!next)
             return nh_fail(error, NH_E_INVALID, "a document ends too early");
-        uint64_t told = 0;
-        for (size_t n = 0; n < size_bytes; n++)
-            told = told << 8 | p[i++];
-        if (container) {
-            if (size_bytes)
-                children = lead >= 0xDE ? 2 * told : told;
-            if (children > length - i)
-                return nh_fail(error, NH_E_INVALID, "a document ends too early");
-            if (depth == NH_DOC_DEPTH_MAX - 1)
-                return nh_fail(error, NH_E_INVALID, "a document is nested more than %d levels deep",
-                               NH_DOC_DEPTH_MAX);
-            open[++depth] = children;
-        } else {
-            size += told;
-            if (size > length - i)
-                return nh_fail(error, NH_E_INVALID, "a document ends too early");
-            i += (size_t)size;
-        }
+        p = next;
+        if (!t.container)
+            continue;
+        if (depth == NH_DOC_DEPTH_MAX - 1)
+            return nh_fail(error, NH_E_INVALID, "a document is nested more than %d levels deep",
+                           NH_DOC_DEPTH_MAX);
+        open[++depth] = t.count;
     }
-    return i == length ? NH_OK : nh_fail(error, NH_E_INVALID, "bytes after a document");
+}
+
+static void set_integer(msgpack_object *o, int64_t value) {
+    o->type = value < 0 ? MSGPACK_OBJECT_NEGATIVE_INTEGER : MSGPACK_OBJECT_POSITIVE_INTEGER;
+    o->via.i64 = value;
+}
+
+static void set_real(msgpack_object *o, const token *t) {
+    uint64_t bits = big_endian(t->payload, (size_t)t->count);
+    uint32_t half = (uint32_t)bits;
+    float single;
+    if (t->lead == 0xCB) {
+        memcpy(&o->via.f64, &bits, sizeof bits);
+    } else {
+        memcpy(&single, &half, sizeof half);
+        o->via.f64 = (double)single;
+    }
+    o->type = t->lead == 0xCB ? MSGPACK_OBJECT_FLOAT64 : MSGPACK_OBJECT_FLOAT32;
+}
+
+/* Makes an object of a token that is no container. */
+static void set_object(msgpack_object *o, const token *t) {
+    const char *bytes = (const char *)t->payload;
+    uint32_t size = (uint32_t)t->count;
+    unsigned char lead = t->lead;
+    if (lead <= 0x7F || lead >= 0xE0) {
+        set_integer(o, (int8_t)lead);
+    } else if (lead == 0xC0) {
+        o->type = MSGPACK_OBJECT_NIL;
+    } else if (lead <= 0xBF || (lead >= 0xD9 && lead <= 0xDB)) {
+        o->type = MSGPACK_OBJECT_STR;
+        o->via.str = (msgpack_object_str){.size = size, .ptr = bytes};
+    } else if (lead <= 0xC3) {
+        o->type = MSGPACK_OBJECT_BOOLEAN;
+        o->via.boolean = lead == 0xC3;
+    } else if (lead <= 0xC6) {
+        o->type = MSGPACK_OBJECT_BIN;
+        o->via.bin = (msgpack_object_bin){.size = size, .ptr = bytes};
+    } else if (lead <= 0xC9 || (lead >= 0xD4 && lead <= 0xD8)) {
+        o->type = MSGPACK_OBJECT_EXT;
+        o->via.ext = (msgpack_object_ext){.type = (int8_t)bytes[-1], .size = size, .ptr = bytes};
+    } else if (lead <= 0xCB) {
+        set_real(o, t);
+    } else if (lead <= 0xCF) {
+        o->type = MSGPACK_OBJECT_POSITIVE_INTEGER;
+        o->via.u64 = big_endian(t->payload, size);
+    } else { /* shifted up and down again, which extends the sign */
+        unsigned unused = 64 - 8 * size;
+        set_integer(o, (int64_t)(big_endian(t->payload, size) << unused) >> unused);
+    }
+}
+
+/* Builds the tree of bytes that scan has passed. */
+static void build(nh_doc *doc) {
+    struct {
+        msgpack_object *next;
+        uint64_t left;
+    } open[NH_DOC_DEPTH_MAX];
+    const unsigned char *p = (const unsigned char *)doc->bytes, *end = p + doc->length;
+    msgpack_object *unused = doc->nodes + 1;
+    size_t depth = 0;
+    open[0].next = doc->nodes;
+    open[0].left = 1;
+    while (p) { /* always: every token has been read before */
+        while (open[depth].left == 0)
+            if (depth-- == 0)
+                return;
+        open[depth].left--;
+        msgpack_object *o = open[depth].next++;
+        token t = {0};
+        p = read_token(p, end, &t);
+        if (!t.container) {
+            set_object(o, &t);
+            continue;
+        }
+        bool map = t.lead <= 0x8F || t.lead >= 0xDE;
+        if (map)
+            o->via.map = (msgpack_object_map){.size = (uint32_t)(t.count / 2),
+                                              .ptr = (msgpack_object_kv *)(void *)unused};
+        else
+            o->via.array = (msgpack_object_array){.size = (uint32_t)t.count, .ptr = unused};
+        o->type = map ? MSGPACK_OBJECT_MAP : MSGPACK_OBJECT_ARRAY;
+        depth++;
+        open[depth].next = unused;
+        open[depth].left = t.count;
+        unused += t.count;
+    }
+}
+
+/* A document of checked bytes with so many values. */
+static nh_doc *make(const void *bytes, size_t length, size_t values, nh_error *error) {
+    size_t tree = values * sizeof(msgpack_object);
+    nh_doc *doc = malloc(sizeof *doc + tree + length);
+    if (!doc) {
+        nh_fail_memory(error);
+        return NULL;
+    }
+    atomic_init(&doc->refs, 1);
+    doc->length = length;
+    doc->bytes = memcpy((char *)doc->nodes + tree, bytes, length);
+    build(doc);
+    return doc;
 }
 
 nh_doc *nh_doc_from_bytes(const void *bytes, size_t length, nh_error *error) {
+    size_t values;
     if (length > NH_DOC_BYTES_MAX) {
         nh_fail(error, NH_E_TOO_LARGE, "a document of %zu bytes: at most %zu are allowed", length,
                 NH_DOC_BYTES_MAX);
         return NULL;
     }
-    if (scan(bytes, length, error) != NH_OK)
+    if (scan(bytes, length, &values, error) != NH_OK)
         return NULL;
-    nh_doc *doc = malloc(sizeof *doc + length);
-    if (!doc)
-        goto fail;
-    atomic_init(&doc->refs, 1);
-    doc->length = length;
-    memcpy(doc->bytes, bytes, length);
-    size_t zone = length < ZONE_LEAST ? ZONE_LEAST : length > ZONE_MOST ? ZONE_MOST : length;
-    if (!msgpack_zone_init(&doc->zone, zone))
-        goto fail_doc;
-    size_t offset = 0;
-    if (msgpack_unpack(doc->bytes, length, &offset, &doc->zone, &doc->root) < 0)
-        goto fail_zone;
-    return doc;
-fail_zone:
-    msgpack_zone_destroy(&doc->zone);
-fail_doc:
-    free(doc);
-fail:
-    nh_fail_memory(error);
-    return NULL;
+    return make(bytes, length, values, error);
 }
 
 nh_doc *nh_doc_ref(nh_doc *doc) {
@@ -142,7 +252,6 @@ nh_doc *nh_doc_ref(nh_doc *doc) {
 void nh_doc_unref(nh_doc *doc) {
     if (!doc || atomic_fetch_sub_explicit(&doc->refs, 1, memory_order_acq_rel) != 1)
         return;
-    msgpack_zone_destroy(&doc->zone);
     free(doc);
 }
 
@@ -152,7 +261,7 @@ const void *nh_doc_bytes(const nh_doc *doc, size_t *length) {
 }
 
 const nh_value *nh_doc_root(const nh_doc *doc) {
-    return doc ? as_value(&doc->root) : NULL;
+    return doc ? as_value(doc->nodes) : NULL;
 }
 
 void nh_free(void *memory) {
@@ -290,6 +399,7 @@ struct nh_writer {
     msgpack_packer packer;
     nh_err failed;                    /* the first failure */
     size_t depth;                     /* containers open now */
+    size_t values;                    /* packed so far */
     size_t missing[NH_DOC_DEPTH_MAX]; /* values that each open container still waits for */
     bool complete;                    /* the root value is whole */
 };
@@ -298,6 +408,7 @@ void nh_writer_clear(nh_writer *writer) {
     msgpack_sbuffer_clear(&writer->buffer);
     writer->failed = NH_OK;
     writer->depth = 0;
+    writer->values = 0;
     writer->complete = false;
 }
 
@@ -326,6 +437,7 @@ static bool admit(nh_writer *writer, size_t payload) {
         writer->failed = writer->complete ? NH_E_INVALID : NH_E_TOO_LARGE;
         return false;
     }
+    writer->values++;
     return true;
 }
 
@@ -452,7 +564,7 @@ nh_doc *nh_writer_finish(nh_writer *writer, nh_error *error) {
     else if (writer->failed != NH_OK || !writer->complete)
         nh_fail(error, NH_E_INVALID, "the document is not one whole value");
     else
-        doc = nh_doc_from_bytes(writer->buffer.data, writer->buffer.size, error);
+        doc = make(writer->buffer.data, writer->buffer.size, writer->values, error);
     nh_writer_clear(writer);
     return doc;
 }

@@ -204,7 +204,11 @@ nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error) {
 /* ---------------------------------------------------------------- watching */
 
 nh_err nh_inbox_watch_handle(nh_inbox *inbox, nh_handle *handle, uint64_t tag) {
-    nh_watcher *watcher = nh_watcher_create(inbox, tag);
+    return nh_inbox_watch_handle_for(inbox, handle, tag, NH_EVENTS_ALL);
+}
+
+nh_err nh_inbox_watch_handle_for(nh_inbox *inbox, nh_handle *handle, uint64_t tag, unsigned kinds) {
+    nh_watcher *watcher = nh_watcher_create(inbox, tag, kinds);
     if (!watcher)
         return NH_E_INTERNAL;
     stripe *own = stripe_of(handle);

@@ -5,6 +5,10 @@
  * keeps nothing more, while `memory` also counts the watchers that still hang on unsettled handles.
  * The eventfd exists only once somebody asked for it, so a consumer that blocks in nh_inbox_next
  * pays no system call for it.
+ *
+ * A wake-up costs more than all else here together, and a reader on another processor would be
+ * woken for each event and sleep again before the next. So a worker gathers: it notes the inboxes
+ * whose readers are to be woken and wakes each once, before it sleeps itself.
  */
 #include "runtime/core/inbox.h"
 
@@ -16,6 +20,16 @@
 #include <unistd.h>
 
 #include "runtime/core/clock.h"
+
+enum { WAKES_INBOXES = 8, WAKES_MOST = 64 };
+
+/* What a thread has gathered. */
+static _Thread_local struct {
+    bool on;
+    unsigned posts; /* since the last give */
+    size_t count;
+    nh_inbox *inboxes[WAKES_INBOXES]; /* each with a reference to its memory */
+} wakes;
 
 struct nh_inbox {
     atomic_uint users;
@@ -83,6 +97,55 @@ static void show(nh_inbox *inbox) {
         inbox->signalled = ready;
 }
 
+/* Lock held. Whether a reader has yet to learn that there is something to read. */
+static bool is_awaited(const nh_inbox *inbox) {
+    return inbox->waiting > 0 || (inbox->fd >= 0 && !inbox->signalled);
+}
+
+/* Wakes a reader if there still is something to read, and drops the gathered reference. */
+static void give(nh_inbox *inbox) {
+    pthread_mutex_lock(&inbox->lock);
+    show(inbox);
+    bool wake = inbox->waiting > 0 && inbox->head;
+    pthread_mutex_unlock(&inbox->lock);
+    if (wake)
+        pthread_cond_signal(&inbox->filled);
+    release_memory(inbox);
+}
+
+void nh_wakes_gather(void) {
+    wakes.on = true;
+}
+
+void nh_wakes_give(void) {
+    wakes.posts = 0;
+    while (wakes.count > 0)
+        give(wakes.inboxes[--wakes.count]);
+}
+
+void nh_wakes_end(void) {
+    nh_wakes_give();
+    wakes.on = false;
+}
+
+/* Lock held. Notes the inbox for the next give; false when its reader is to be woken at once. */
+static bool gather(nh_inbox *inbox) {
+    if (!wakes.on)
+        return false;
+    if (++wakes.posts > WAKES_MOST) {
+        wakes.posts = 0;
+        return false;
+    }
+    for (size_t i = 0; i < wakes.count; i++)
+        if (wakes.inboxes[i] == inbox)
+            return true;
+    if (wakes.count == WAKES_INBOXES)
+        return false;
+    atomic_fetch_add_explicit(&inbox->memory, 1, memory_order_relaxed);
+    wakes.inboxes[wakes.count++] = inbox;
+    return true;
+}
+
 static nh_watcher *take(nh_inbox *inbox) {
     nh_watcher *watcher = inbox->head;
     inbox->head = watcher->next;
@@ -125,18 +188,21 @@ int nh_inbox_fd(nh_inbox *inbox) {
     return fd;
 }
 
-nh_watcher *nh_watcher_create(nh_inbox *inbox, uint64_t tag) {
+nh_watcher *nh_watcher_create(nh_inbox *inbox, uint64_t tag, unsigned kinds) {
     nh_watcher *watcher = calloc(1, sizeof *watcher);
     if (!watcher)
         return NULL;
     atomic_fetch_add_explicit(&inbox->memory, 1, memory_order_relaxed);
     watcher->inbox = inbox;
     watcher->tag = tag;
+    watcher->wanted = kinds | NH_EVENT_COMPLETE;
     return watcher;
 }
 
 void nh_watcher_post(nh_watcher *watcher, nh_event_kind kind) {
     nh_inbox *inbox = watcher->inbox;
+    if (!(watcher->wanted & kind))
+        return;
     pthread_mutex_lock(&inbox->lock);
     bool closed = inbox->closed;
     if (!closed) {
@@ -145,9 +211,11 @@ void nh_watcher_post(nh_watcher *watcher, nh_event_kind kind) {
             watcher->queued = true;
             *inbox->tail = watcher;
             inbox->tail = &watcher->next;
-            if (inbox->waiting > 0)
-                pthread_cond_signal(&inbox->filled);
-            show(inbox);
+            if (is_awaited(inbox) && !gather(inbox)) {
+                if (inbox->waiting > 0)
+                    pthread_cond_signal(&inbox->filled);
+                show(inbox);
+            }
         }
     }
     pthread_mutex_unlock(&inbox->lock);

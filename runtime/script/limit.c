@@ -53,6 +53,10 @@ void nh_limiter_init(nh_limiter *limiter, const nh_limits *limits) {
     limiter->limits = *limits;
 }
 
+void nh_limiter_term(nh_limiter *limiter) {
+    nh_slab_term(&limiter->slab);
+}
+
 static bool is_hooked(lua_State *L) {
     return lua_gethook(L) == on_count;
 }
@@ -254,14 +258,14 @@ void *nh_limiter_alloc(void *ud, void *ptr, size_t osize, size_t nsize) {
     nh_limiter *limiter = ud;
     size_t before = ptr ? osize : 0;
     if (nsize == 0) {
-        free(ptr);
+        nh_slab_realloc(&limiter->slab, ptr, before, 0);
         limiter->held -= before;
         return NULL;
     }
     if (nsize > before && limiter->slice.guarded &&
         !may_grow(limiter, nsize - before, !ptr && osize == LUA_TSTRING))
         return NULL;
-    void *memory = realloc(ptr, nsize);
+    void *memory = nh_slab_realloc(&limiter->slab, ptr, before, nsize);
     if (memory)
         limiter->held += nsize - before;
     return memory;

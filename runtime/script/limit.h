@@ -26,6 +26,7 @@
 #include <lua.h>
 
 #include "runtime/notifyhub.h"
+#include "runtime/script/slab.h"
 
 typedef struct nh_limits {
     double slice;           /* seconds of processor time without a pause */
@@ -61,9 +62,11 @@ typedef struct nh_limiter {
     bool tight;        /* the last request to grow was refused */
     nh_slice slice;    /* of what runs now */
     char message[256]; /* the overrun in words, with its place */
+    nh_slab slab;
 } nh_limiter;
 
 void nh_limiter_init(nh_limiter *limiter, const nh_limits *limits);
+void nh_limiter_term(nh_limiter *limiter); /* after lua_close */
 
 /* The allocator; `ud` begins with an nh_limiter. It always counts, refuses only growth and only
  * while guarded code runs. */

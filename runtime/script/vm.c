@@ -137,6 +137,7 @@ void nh_vm_destroy(nh_vm *vm) {
         return;
     if (vm->L)
         lua_close(vm->L);
+    nh_limiter_term(&vm->limiter);
     nh_shared_destroy(vm->owned_shared);
     nh_writer_destroy(vm->writer);
     free(vm->text.bytes);

@@ -3,7 +3,8 @@
  * Owned by one worker thread. A turn is: wait → ready descriptors → due timers → deferred calls. A
  * watch that is stopped during a turn is struck from the events still to be handled, so its memory
  * may go at once. A timer costs O(log n) to start, move or stop; a descriptor one system call when
- * it is started, changed or stopped, and none a turn.
+ * it is started, changed or stopped, and none a turn. Readers of inboxes to which the thread posts
+ * are woken once a turn, before it sleeps (nh_wakes_gather).
  */
 #include "runtime/work/loop.h"
 
@@ -17,6 +18,7 @@
 
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
+#include "runtime/core/inbox.h"
 
 enum { EVENTS_A_TURN = 128, HEAP_LEAST = 64 };
 
@@ -56,6 +58,7 @@ nh_loop *nh_loop_create(nh_error *error) {
 void nh_loop_destroy(nh_loop *loop) {
     if (!loop)
         return;
+    nh_wakes_end();
     if (loop->epoll >= 0)
         close(loop->epoll);
     if (loop->wake >= 0)
@@ -266,6 +269,8 @@ static int sleep_ms(const nh_loop *loop, double seconds) {
 }
 
 void nh_loop_turn(nh_loop *loop, double seconds) {
+    nh_wakes_give();
+    nh_wakes_gather();
     int count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, sleep_ms(loop, seconds));
     loop->now = nh_monotonic();
     loop->event_count = count > 0 ? count : 0;

@@ -2,7 +2,7 @@
  * batches, against a bare loop that commits the same rows in the same batches; then the latency of
  * acceptance when 20,000 messages a second are offered one by one.
  *
- *     build/bin/bench_journal [DIRECTORY] [MESSAGES]
+ *     build/spec/bench/journal [DIRECTORY] [MESSAGES]
  *
  * Each pair runs interleaved, thrice, and shows its medians: the speed of a disk drifts. The bare
  * loop has the journal's tables, pragmas and statement, nothing else: no threads, no acks.

@@ -258,6 +258,39 @@ static void json_is_made_of_odd_keys_too(void) {
     nh_doc_unref(doc);
 }
 
+/* An empty text is a text: it has bytes, none of them, and is no null pointer. */
+static void empty_texts_are_texts(void) {
+    nh_writer *writer = nh_writer_create();
+    nh_writer_map(writer, 2);
+    nh_writer_cstring(writer, "");
+    nh_writer_array(writer, 1);
+    nh_writer_cstring(writer, "");
+    nh_writer_cstring(writer, "last");
+    nh_writer_binary(writer, "", 0);
+    nh_doc *doc = again(finish(writer));
+    const nh_value *root = nh_doc_root(doc), *list = nh_value_get(root, "");
+    check_bytes(nh_value_key(root, 0), NH_STRING, "", 0);
+    check_bytes(nh_value_at(list, 0), NH_STRING, "", 0);
+    check_bytes(nh_value_get(root, "last"), NH_BINARY, "", 0);
+    CHECK(nh_value_is(nh_value_at(list, 0), ""));
+    CHECK(nh_value_is(nh_value_key(root, 0), ""));
+    CHECK(!nh_value_is(list, ""));
+    CHECK(!nh_value_is(NULL, ""));
+    char *text = nh_doc_to_json(doc);
+    CHECK_STR(text, "{\"\":[\"\"],\"last\":\"\"}");
+    nh_free(text);
+    nh_doc_unref(doc);
+
+    static const char *const documents[] = {"[\"\"]", "{\"\":\"\"}"};
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+        doc = nh_doc_from_json(documents[i], strlen(documents[i]), NULL);
+        text = doc ? nh_doc_to_json(doc) : NULL;
+        CHECK_STR(text, documents[i]);
+        nh_free(text);
+        nh_doc_unref(doc);
+    }
+}
+
 /* MessagePack has integers that neither int64_t nor jansson holds. */
 static void json_shows_the_largest_integers(void) {
     static const struct {
@@ -308,6 +341,72 @@ static nh_doc *sample(void) {
 }
 
 /* Each prefix stands in memory of just its size, so that a byte read beyond it is caught. */
+/* Other writers may choose a wider form than ours: each means the same. */
+static void every_packed_form_is_read(void) {
+    static const struct {
+        unsigned char bytes[10];
+        size_t length;
+        int64_t value;
+    } integers[] = {
+        {{0x7F}, 1, 127},
+        {{0xE0}, 1, -32},
+        {{0xCC, 0xFF}, 2, 255},
+        {{0xCD, 0x01, 0x00}, 3, 256},
+        {{0xCE, 0xFF, 0, 0, 1}, 5, 0xFF000001},
+        {{0xCF, 0, 0, 0, 1, 0, 0, 0, 2}, 9, 0x100000002},
+        {{0xD0, 0x80}, 2, -128},
+        {{0xD0, 0x05}, 2, 5},
+        {{0xD1, 0xFF, 0xFE}, 3, -2},
+        {{0xD2, 0x80, 0, 0, 0}, 5, -2147483648LL},
+        {{0xD3, 0x80, 0, 0, 0, 0, 0, 0, 0}, 9, INT64_MIN},
+    };
+    for (size_t i = 0; i < sizeof integers / sizeof *integers; i++) {
+        nh_doc *doc = nh_doc_from_bytes(integers[i].bytes, integers[i].length, NULL);
+        CHECK_INT(nh_value_kind(nh_doc_root(doc)), NH_INT);
+        CHECK_INT(nh_value_int(nh_doc_root(doc), 42), integers[i].value);
+        nh_doc_unref(doc);
+    }
+    static const struct {
+        const char *bytes;
+        size_t length;
+        nh_kind kind;
+        const char *text;
+    } strings[] = {
+        {"\xA2hi", 3, NH_STRING, "hi"},         {"\xD9\2hi", 4, NH_STRING, "hi"},
+        {"\xDA\0\2hi", 5, NH_STRING, "hi"},     {"\xDB\0\0\0\2hi", 7, NH_STRING, "hi"},
+        {"\xC4\2hi", 4, NH_BINARY, "hi"},       {"\xC5\0\2hi", 5, NH_BINARY, "hi"},
+        {"\xC6\0\0\0\2hi", 7, NH_BINARY, "hi"}, {"\xC7\2\1hi", 5, NH_SECRET, "hi"},
+        {"\xC8\0\2\1hi", 6, NH_SECRET, "hi"},   {"\xC9\0\0\0\2\1hi", 8, NH_SECRET, "hi"},
+        {"\xD4\1h", 3, NH_SECRET, "h"},         {"\xD5\1hi", 4, NH_SECRET, "hi"},
+        {"\xD6\1four", 6, NH_SECRET, "four"},
+    };
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++) {
+        nh_doc *doc = nh_doc_from_bytes(strings[i].bytes, strings[i].length, NULL);
+        CHECK_INT(nh_value_kind(nh_doc_root(doc)), strings[i].kind);
+        CHECK(nh_value_is(nh_doc_root(doc), strings[i].text));
+        nh_doc_unref(doc);
+    }
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } lists[] = {{"\x92\1\2", 3}, {"\xDC\0\2\1\2", 5}, {"\xDD\0\0\0\2\1\2", 7}},
+      maps[] = {{"\x81\xA1k\2", 4}, {"\xDE\0\1\xA1k\2", 6}, {"\xDF\0\0\0\1\xA1k\2", 8}};
+    for (size_t i = 0; i < 3; i++) {
+        nh_doc *list = nh_doc_from_bytes(lists[i].bytes, lists[i].length, NULL);
+        CHECK_INT(nh_value_count(nh_doc_root(list)), 2);
+        CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(list), 1), 0), 2);
+        nh_doc_unref(list);
+        nh_doc *map = nh_doc_from_bytes(maps[i].bytes, maps[i].length, NULL);
+        CHECK_INT(nh_value_count(nh_doc_root(map)), 1);
+        CHECK_INT(nh_value_int(nh_value_get(nh_doc_root(map), "k"), 0), 2);
+        nh_doc_unref(map);
+    }
+    nh_doc *real = nh_doc_from_bytes("\xCA\xBF\xC0\0\0", 5, NULL);
+    CHECK_INT(nh_value_kind(nh_doc_root(real)), NH_REAL);
+    CHECK(nh_value_real(nh_doc_root(real), 0) == -1.5);
+    nh_doc_unref(real);
+}
+
 static void every_prefix_of_a_document_is_refused(void) {
     nh_doc *doc = sample();
     size_t length;
@@ -462,7 +561,9 @@ int main(void) {
     RUN(json_that_is_none_names_line_and_column);
     RUN(json_shows_no_secret_and_loses_no_bytes);
     RUN(json_is_made_of_odd_keys_too);
+    RUN(empty_texts_are_texts);
     RUN(json_shows_the_largest_integers);
+    RUN(every_packed_form_is_read);
     RUN(every_prefix_of_a_document_is_refused);
     RUN(random_bytes_are_refused_or_readable);
     RUN(huge_counts_cost_nothing);

@@ -57,6 +57,7 @@ static void random_patterns_give_what_they_give_in_lua(void) {
     else
         printf("# %lld calls compared\n", (long long)lua_tointeger(L, -2));
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 static void a_pattern_that_explodes_ends(void) {
@@ -79,6 +80,7 @@ static void a_pattern_that_explodes_ends(void) {
         lua_settop(L, 0);
     }
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 static void a_long_subject_alone_uses_up_nothing(void) {
@@ -92,6 +94,7 @@ static void a_long_subject_alone_uses_up_nothing(void) {
     if (!CHECK(luaL_dostring(L, text) == LUA_OK))
         printf("# %s\n", luaL_tolstring(L, -1, NULL));
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 /* ------------------------------------------------------------------- bench */
@@ -151,6 +154,7 @@ static void bench(void) {
                ours / theirs);
     }
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 int main(int count, char **arguments) {

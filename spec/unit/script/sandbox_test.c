@@ -180,6 +180,7 @@ static void every_attack_is_stopped_and_harms_nothing(void) {
     CHECK(limiter.held < held + (128u << 10));
     CHECK(!nh_limiter_is_high(&limiter));
     lua_close(L);
+    nh_limiter_term(&limiter);
     CHECK_INT(limiter.held, 0);
 }
 
@@ -220,6 +221,7 @@ static void limits_say_where_and_which(void) {
     check_failure(L, "error()", "the error is a nil value", NULL);
     check_failure(L, "string.x = 1", "rules/20-x.lua:1: string is read-only", NULL);
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 static void a_pause_begins_a_new_slice(void) {
@@ -238,6 +240,7 @@ static void a_pause_begins_a_new_slice(void) {
     is_fine(L, "for _ = 1, 5 do local s = {} for i = 1, 200 do s[i] = ('x'):rep(10000 + i) end "
                "wait() end");
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 static void guards_and_the_runtimes_own_code_nest(void) {
@@ -264,6 +267,7 @@ static void guards_and_the_runtimes_own_code_nest(void) {
                   "(limits.slice)",
                   "script_limit");
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 static void ordinary_lua_works_as_ever(void) {
@@ -313,6 +317,7 @@ static void ordinary_lua_works_as_ever(void) {
     is_fine(L, "mine = 1");
     is_fine(L, "assert(mine == nil)"); /* another folder */
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 static void a_coroutine_of_the_runtime_is_out_of_reach(void) {
@@ -335,6 +340,7 @@ static void a_coroutine_of_the_runtime_is_out_of_reach(void) {
     CHECK(resume(L, co, 0) == LUA_OK);
     CHECK(lua_toboolean(co, 1));
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 /* ------------------------------------------------------------------- bench */
@@ -376,6 +382,7 @@ static void bench(void) {
     bench_one(L, "string.format, guarded",
               "for i = 1, 1000000 do local s = string.format('%d-%s', i, 'x') end", 1e6);
     lua_close(L);
+    nh_limiter_term(&limiter);
 }
 
 int main(int count, char **arguments) {

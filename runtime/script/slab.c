@@ -1,0 +1,226 @@
+/* Blocks of up to NH_SLAB_BLOCK_MOST bytes come from chunks that are aligned to their size: the low
+ * bits of a block's address lead to its chunk, whose blocks are all of one size. Chunks come from
+ * regions that are mapped. Larger blocks are malloc's. Owned by the state's thread.
+ *
+ * A chunk hands out those blocks first that came back, then fresh ones in order, so that memory
+ * that was never needed is never touched. An empty chunk serves any size; the memory of SPARE_MOST
+ * of them is kept, that of others goes back to the system, and so does a region that is empty while
+ * others have room: a burst of messages does not hold its memory for ever.
+ *
+ * A block's size is rounded up to a multiple of 8, or of 32 above FINE_MOST; nothing else is added,
+ * where malloc adds 8 and rounds up to 16. Making and freeing one are some ten instructions each.
+ * With AddressSanitizer every block is malloc's, so that it sees the edges of each.
+ */
+#include "runtime/script/slab.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define CHUNK_BYTES ((size_t)16 << 10)
+
+enum { FINE = 8, FINE_MOST = 256, COARSE = 32 };
+enum { REGION_CHUNKS = 64, SPARE_MOST = 8 }; /* a region has a bit for each of its chunks */
+
+#define ALL_FREE UINT64_MAX
+
+struct nh_slab_region {
+    void *mapped;
+    char *first;         /* chunk */
+    uint64_t free, kept; /* chunks that are not in use; of these, those that have memory */
+    nh_slab_region *next, *prev;
+};
+
+struct nh_slab_chunk {
+    nh_slab_region *region;
+    void *freed;    /* blocks that came back; each begins with the address of the next */
+    uint32_t fresh; /* offset of the first block that was never handed out */
+    uint32_t used;  /* blocks that are out */
+    uint32_t size;  /* of a block */
+    uint32_t class;
+    nh_slab_chunk *next, *prev; /* of those with a free block; not linked when there is none */
+};
+
+#if defined(__SANITIZE_ADDRESS__)
+static bool is_small(size_t size) {
+    (void)size;
+    return false;
+}
+#else
+static bool is_small(size_t size) {
+    return size > 0 && size <= NH_SLAB_BLOCK_MOST;
+}
+#endif
+
+static unsigned class_of(size_t size) {
+    return (unsigned)(size <= FINE_MOST ? (size - 1) / FINE
+                                        : (size - 1 - FINE_MOST) / COARSE + FINE_MOST / FINE);
+}
+
+static uint32_t size_of(unsigned class) {
+    return class < FINE_MOST / FINE ? (class + 1) * FINE
+                                    : FINE_MOST + (class + 1 - FINE_MOST / FINE) * COARSE;
+}
+
+_Static_assert(NH_SLAB_CLASSES == FINE_MOST / FINE + (NH_SLAB_BLOCK_MOST - FINE_MOST) / COARSE,
+               "a class for each size");
+
+/* ----------------------------------------------------------------- regions */
+
+static nh_slab_region *make_region(nh_slab *slab) {
+    size_t size = (REGION_CHUNKS + 1) * CHUNK_BYTES; /* one more: to align the first */
+    nh_slab_region *region = malloc(sizeof *region);
+    if (!region)
+        return NULL;
+    char *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) {
+        free(region);
+        return NULL;
+    }
+    madvise(mapped, size, MADV_NOHUGEPAGE); /* what is not touched shall cost nothing */
+    size_t over = (uintptr_t)mapped % CHUNK_BYTES;
+    *region = (nh_slab_region){.mapped = mapped,
+                               .first = mapped + (over ? CHUNK_BYTES - over : 0),
+                               .free = ALL_FREE,
+                               .next = slab->regions};
+    if (region->next)
+        region->next->prev = region;
+    slab->regions = region;
+    slab->free_chunks += REGION_CHUNKS;
+    return region;
+}
+
+static void destroy_region(nh_slab *slab, nh_slab_region *region) {
+    *(region->prev ? &region->prev->next : &slab->regions) = region->next;
+    if (region->next)
+        region->next->prev = region->prev;
+    slab->free_chunks -= (size_t)__builtin_popcountll(region->free);
+    slab->kept_chunks -= (size_t)__builtin_popcountll(region->kept);
+    munmap(region->mapped, (REGION_CHUNKS + 1) * CHUNK_BYTES);
+    free(region);
+}
+
+/* ------------------------------------------------------------------ chunks */
+
+static nh_slab_chunk *chunk_of(void *block) {
+    return (nh_slab_chunk *)((uintptr_t)block & ~(uintptr_t)(CHUNK_BYTES - 1));
+}
+
+static void link_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
+    nh_slab_chunk **first = &slab->partial[chunk->class];
+    chunk->prev = NULL;
+    chunk->next = *first;
+    if (chunk->next)
+        chunk->next->prev = chunk;
+    *first = chunk;
+}
+
+static void unlink_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
+    *(chunk->prev ? &chunk->prev->next : &slab->partial[chunk->class]) = chunk->next;
+    if (chunk->next)
+        chunk->next->prev = chunk->prev;
+}
+
+static bool is_full(const nh_slab_chunk *chunk) {
+    return !chunk->freed && chunk->fresh + chunk->size > CHUNK_BYTES;
+}
+
+static nh_slab_chunk *take_chunk(nh_slab *slab, unsigned class) {
+    nh_slab_region *region = slab->regions;
+    while (region && !region->free)
+        region = region->next;
+    if (!region && !(region = make_region(slab)))
+        return NULL;
+    int index = __builtin_ctzll(region->kept ? region->kept : region->free);
+    uint64_t bit = (uint64_t)1 << index;
+    slab->free_chunks--;
+    if (region->kept & bit)
+        slab->kept_chunks--;
+    region->free &= ~bit;
+    region->kept &= ~bit;
+    nh_slab_chunk *chunk = (nh_slab_chunk *)(void *)(region->first + (size_t)index * CHUNK_BYTES);
+    *chunk = (nh_slab_chunk){
+        .region = region, .fresh = sizeof *chunk, .size = size_of(class), .class = class};
+    link_chunk(slab, chunk);
+    return chunk;
+}
+
+static void give_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
+    nh_slab_region *region = chunk->region;
+    uint64_t bit = (uint64_t)1 << ((size_t)((char *)chunk - region->first) / CHUNK_BYTES);
+    unlink_chunk(slab, chunk);
+    region->free |= bit;
+    slab->free_chunks++;
+    if (region->free == ALL_FREE && slab->free_chunks >= REGION_CHUNKS + SPARE_MOST) {
+        destroy_region(slab, region);
+    } else if (slab->kept_chunks < SPARE_MOST) {
+        region->kept |= bit;
+        slab->kept_chunks++;
+    } else {
+        madvise(chunk, CHUNK_BYTES, MADV_DONTNEED);
+    }
+}
+
+/* ------------------------------------------------------------------ blocks */
+
+static void *take(nh_slab *slab, size_t size) {
+    unsigned class = class_of(size);
+    nh_slab_chunk *chunk = slab->partial[class];
+    if (!chunk && !(chunk = take_chunk(slab, class)))
+        return NULL;
+    void *block = chunk->freed;
+    if (block) {
+        memcpy(&chunk->freed, block, sizeof chunk->freed);
+    } else {
+        block = (char *)chunk + chunk->fresh;
+        chunk->fresh += chunk->size;
+    }
+    chunk->used++;
+    if (is_full(chunk))
+        unlink_chunk(slab, chunk);
+    return block;
+}
+
+static void give(nh_slab *slab, void *block) {
+    nh_slab_chunk *chunk = chunk_of(block);
+    if (is_full(chunk))
+        link_chunk(slab, chunk);
+    memcpy(block, &chunk->freed, sizeof chunk->freed);
+    chunk->freed = block;
+    if (--chunk->used == 0)
+        give_chunk(slab, chunk);
+}
+
+static void release(nh_slab *slab, void *block, size_t size) {
+    if (is_small(size))
+        give(slab, block);
+    else
+        free(block);
+}
+
+void *nh_slab_realloc(nh_slab *slab, void *block, size_t osize, size_t nsize) {
+    if (nsize == 0) {
+        if (block)
+            release(slab, block, osize);
+        return NULL;
+    }
+    if (!block)
+        return is_small(nsize) ? take(slab, nsize) : malloc(nsize);
+    if (!is_small(osize) && !is_small(nsize))
+        return realloc(block, nsize);
+    if (is_small(osize) && is_small(nsize) && class_of(osize) == class_of(nsize))
+        return block;
+    void *moved = is_small(nsize) ? take(slab, nsize) : malloc(nsize);
+    if (!moved)
+        return NULL;
+    memcpy(moved, block, osize < nsize ? osize : nsize);
+    release(slab, block, osize);
+    return moved;
+}
+
+void nh_slab_term(nh_slab *slab) {
+    while (slab->regions)
+        destroy_region(slab, slab->regions);
+}
