@@ -326,6 +326,25 @@ static int secret_text(lua_State *L) {
     return 1;
 }
 
+/* What is made of a secret is one. */
+static int secret_concat(lua_State *L) {
+    const char *part[2];
+    size_t length[2];
+    for (int i = 0; i < 2; i++) {
+        part[i] = nhl_test_userdata(L, i + 1, NHL_SECRET);
+        if (part[i])
+            length[i] = nhl_raw_length(L, i + 1);
+        else
+            part[i] = luaL_checklstring(L, i + 1, &length[i]);
+    }
+    char *joined = nhl_new_userdata(L, length[0] + length[1]);
+    memcpy(joined, part[0], length[0]);
+    memcpy(joined + length[0], part[1], length[1]);
+    luaL_getmetatable(L, NHL_SECRET);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
 void nhl_document_setup(lua_State *L) {
     luaL_newmetatable(L, SLOT);
     lua_pushcfunction(L, slot_gc);
@@ -333,6 +352,8 @@ void nhl_document_setup(lua_State *L) {
     luaL_newmetatable(L, NHL_SECRET);
     lua_pushcfunction(L, secret_text);
     lua_setfield(L, -2, "__tostring");
+    lua_pushcfunction(L, secret_concat);
+    lua_setfield(L, -2, "__concat");
     lua_pushliteral(L, "<secret>");
     lua_setfield(L, -2, "__metatable");
     luaL_newmetatable(L, NHL_ARRAY);

@@ -67,6 +67,9 @@ describe("a message on its way from Lua", function()
     local secret = notifyhub.secret "hunter2"
     assert.equal("<secret>", tostring(secret))
     assert.equal("<secret>", carried(secret))
+    assert.equal("<secret>", tostring("Bearer " .. secret))
+    assert.equal("<secret>", carried("a" .. secret .. 1))
+    assert.has_error(function() return secret .. {} end)
   end)
 
   it("names the place of what cannot be sent", function()
