@@ -122,7 +122,7 @@ function Hub:health()
   end
   local seen = native.health(self)
   return {
-    platforms = seen.platforms, targets = seen.targets,
+    platforms = seen.platforms, targets = seen.targets, left_out = seen.left_out,
     status = status, success_rate = rate, uptime = figures.uptime,
     accepted = figures.accepted, pending = figures.pending, queued = queued,
     in_flight = figures.workers.in_flight, workers = figures.workers.count,
