@@ -6,8 +6,8 @@ include_files = { "**/*.lua", ".luacheckrc", ".ci/includes" }
 
 -- What a rules file sees beside Lua.
 local rules = {
-  "all", "any", "env", "fallback", "healthiest", "http", "json", "log", "now", "on", "round_robin", "route",
-  "send", "sleep", "store", "template",
+  "all", "any", "env", "fallback", "healthiest", "http", "json", "log", "now", "on", "resolve", "round_robin", "route",
+  "send", "sleep", "store", "template", "weighted",
 }
 
 files[".luacheckrc"] = { std = "luacheckrc" }
@@ -18,5 +18,6 @@ files["bindings/**/*.lua"] = { std = "min", read_globals = newer }
 files["bindings/**/*.d.lua"] = { std = "min", ignore = { "21.", "24." } } -- stubs: names without bodies
 files["scripts/examples/**/*.lua"] = { std = "min", read_globals = newer }
 files["**/rules/**/*.lua"] = { std = "lua54", read_globals = rules }
+files["**/rules/**/*_test.lua"] = { read_globals = { "simulate", "test" } }
 files["**/notifyhub.lua"] = { std = "lua54", read_globals = { "env", "file" } }
 files["spec/**/*.lua"] = { std = "max+busted", max_line_length = 160 }
