@@ -26,7 +26,9 @@ return {
     ["oncall-slack"] = { platform = "slack", webhook_url = receiver .. "/services/T000/B000/oncall" },
     ["oncall-sms"] = { -- a gateway that wants a text and nothing else
       platform = "webhook", url = receiver .. "/sms",
-      fields = { title = "text", message_id = "", body = "", format = "", priority = "", targets = "", timestamp = "", metadata = "" },
+      fields = {
+        title = "text", message_id = "", body = "", format = "", priority = "", targets = "", timestamp = "", metadata = "",
+      },
     },
     ["team-mail"] = {
       platform = "email", host = "127.0.0.1", port = 2525, security = "none", from = "hub@example.com",

@@ -99,3 +99,62 @@ describe("docs/scripting.md", function()
     assert.is_true(count > 10)
   end)
 end)
+
+describe("scripts/rules.d.lua", function()
+  local stub = assert(command.read(source .. "/scripts/rules.d.lua"))
+  local directory
+  before_each(function() directory = command.directory() end)
+  after_each(function() command.remove(directory) end)
+
+  -- The names that an expression makes of a rules file's surroundings; the file fails with them.
+  local function names(listing)
+    command.write(directory .. "/names.lua", ([[
+      local names = {}
+      %s
+      table.sort(names)
+      error("names: " .. table.concat(names, " "))
+    ]]):format(listing))
+    return assert(command.run({ "check", "--rules", directory }).out:match "names: ([^\n]*)")
+  end
+
+  local function joined(set)
+    local list = {}
+    for name in pairs(set) do
+      list[#list + 1] = name
+    end
+    table.sort(list)
+    return table.concat(list, " ")
+  end
+
+  it("tells of everything that rules see beside Lua, and of nothing else", function()
+    local told = {}
+    for name in stub:gmatch "\nfunction ([%w_]+)%(" do
+      told[name] = true
+    end
+    for name in stub:gmatch "\n(%w+) = {}" do
+      told[name] = true
+    end
+    told.test, told.simulate = nil, nil -- of tests
+    local lua = {}
+    for name in pairs(_G) do
+      lua[name] = true
+    end
+    local seen = {}
+    for name in names("for name in pairs(_G) do names[#names + 1] = name end"):gmatch "%S+" do
+      seen[name] = not lua[name] or nil
+    end
+    assert.equal(joined(seen), joined(told))
+  end)
+
+  for _, library in ipairs { "store", "json", "log" } do
+    it("tells of everything in " .. library, function()
+      local told = {}
+      for name in stub:gmatch("\nfunction " .. library .. "%.([%w_]+)%(") do
+        told[name] = true
+      end
+      local seen = names("for name, value in pairs(" .. library
+        .. ") do if type(value) == 'function' then names[#names + 1] = name end end")
+      assert.equal(joined(told), seen)
+    end)
+  end
+end)
