@@ -18,8 +18,9 @@ function route(definition) end
 ---@field template? string|false
 ---@field handle? rules.Handler|false called instead of sending to `to`
 ---@field retry? rules.Retry|false
+---@field timeout? number|false seconds for the message; its own stands over it
 ---@field continue? boolean whether the routes after it are tried too
----@field routes? rules.Route[] children, which inherit to, template, handle and retry
+---@field routes? rules.Route[] children, which inherit to, template, handle, retry and timeout
 
 ---Conditions by key of the metadata or field of the message, all of which must hold: a text, a number, a boolean (there or not),
 ---"~pattern", ">= 5", "!not this", a list of these, or a table of conditions for what is inside. A list of matches: one of them.
@@ -127,9 +128,7 @@ function healthiest(targets) end
 ---@class rules.Message: rules.NewMessage the one that came; a copy of its own, which may be changed
 ---@field id string
 ---@field created_at number when it was accepted
----@field metadata table
----@field priority "low"|"normal"|"high"|"urgent"
----@field format "text"|"markdown"|"html"
+---@field metadata table empty when the sender gave none
 ---@field deliver_at? number
 ---@field expires_at? number
 ---@field timeout? number

@@ -201,9 +201,18 @@ function Hub:stats() end
 ---@field failed integer
 ---@field cancelled integer
 ---@field expired integer
----@field queue { capacity: integer, low: integer, normal: integer, high: integer, urgent: integer, scheduled: integer, bytes: integer }
+---@field queue notifyhub.QueueFigures
 ---@field workers { count: integer, in_flight: integer, asleep: integer, memory: integer, grown: integer, shrunk: integer }
 ---@field generations { number: integer, loaded_at: number, messages: integer }[] of the rules, the newest first
+
+---@class notifyhub.QueueFigures
+---@field capacity integer
+---@field low integer waiting for a worker, by priority
+---@field normal integer
+---@field high integer
+---@field urgent integer
+---@field scheduled integer waiting for their deliver_at
+---@field bytes integer
 
 ---What the figures say: `unknown` until something was tried; `healthy` from 95 % delivered on,
 ---`degraded` from 50 % on or while the queue is 90 % full, else `unhealthy`; `closed`. And how each

@@ -397,17 +397,8 @@ local function plans_for(context)
   return plans
 end
 
--- What rules may rely on: the defaults of docs/messages.md.
-local function complete(message)
-  message.metadata = message.metadata or {}
-  message.priority, message.format = message.priority or "normal", message.format or "text"
-end
-
 function M.run(context)
   local message = context.message
-  if loaded then
-    complete(message)
-  end
   context.entries, context.done, context.total = {}, 0, 0
   for name in pairs(message.platform or {}) do
     if not platform.known()[name] then

@@ -23,11 +23,11 @@ local MOST_MERGED = 50000 -- entries that an index may take to have every route 
 
 local FIELDS = {
   name = "string", match = "any", to = "any", template = "string", continue = "boolean", handle = "function", retry = "table",
-  routes = "table", source = "string",
+  timeout = "number", routes = "table", source = "string",
 }
 
 -- What a route gives to its children. `false` in a child takes back what it was given.
-local INHERITED = { "to", "template", "handle", "retry" }
+local INHERITED = { "to", "template", "handle", "retry", "timeout" }
 
 local function title_of(route, index)
   return type(route) == "table" and type(route.name) == "string" and ("route '%s'"):format(route.name)
@@ -66,6 +66,8 @@ local function check_fields(route, fail, options)
     fail("to: must be a target or a list of targets")
   elseif route.name == "" then
     fail("name: is empty")
+  elseif route.timeout and not (route.timeout > 0 and route.timeout < math.huge) then
+    fail("timeout: must be a number of seconds above 0")
   elseif route.template and options.templates and not options.templates[route.template] then
     fail(("template: there is no template '%s'%s"):format(route.template,
       schema.suggest(route.template, schema.names(options.templates))))
@@ -354,7 +356,7 @@ end
 
 local NONE = {}
 
--- The plans { name, path, to, template, handle, retry } of a message, in order; none when no route matches. Runs the
+-- The plans { name, path, to, template, handle, retry, timeout } of a message, in order; none when no route matches. Runs the
 -- rules' own functions and patterns: call it under their limits. An error of theirs is nil, problem, code.
 function M.match(matcher, message)
   if not matcher.raises then

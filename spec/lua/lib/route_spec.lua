@@ -179,16 +179,16 @@ describe("routes", function()
   it("inherit what they do not say themselves", function()
     local function handle() end
     local retry = { attempts = 9 }
-    local matcher = route.compile { { name = "p", to = "team", template = "t", retry = retry, handle = handle, routes = {
+    local matcher = route.compile { { name = "p", to = "team", template = "t", retry = retry, handle = handle, timeout = 5, routes = {
       { name = "same", match = { s = "same" } },
       { name = "own", match = { s = "own" }, to = { "x", "y" }, template = "u" },
       { name = "none", match = { s = "none" }, template = false, retry = false },
     } } }
     local function plan(s) return assert(route.match(matcher, { metadata = { s = s } }))[1] end
-    assert.same({ name = "same", path = "p/same", to = "team", template = "t", retry = retry, handle = handle },
+    assert.same({ name = "same", path = "p/same", to = "team", template = "t", retry = retry, handle = handle, timeout = 5 },
       plan "same")
-    assert.same({ name = "own", path = "p/own", to = { "x", "y" }, template = "u", retry = retry }, plan "own")
-    assert.same({ name = "none", path = "p/none", to = "team", handle = handle }, plan "none")
+    assert.same({ name = "own", path = "p/own", to = { "x", "y" }, template = "u", retry = retry, timeout = 5 }, plan "own")
+    assert.same({ name = "none", path = "p/none", to = "team", handle = handle, timeout = 5 }, plan "none")
   end)
 
   it("fail their message when a function of theirs does, with its file and line", function()
@@ -207,7 +207,7 @@ describe("routes", function()
       { { to = 5 }, "route 1: to: must be a target" }, { { to = {} }, "route 1: to: must be a target" },
       { { template = 5 }, "template: must be a string, not a number" },
       { { continue = "yes" }, "continue: must be a boolean, not a string" },
-      { { handle = "x" }, "handle: must be a function" },
+      { { handle = "x" }, "handle: must be a function" }, { { timeout = -1 }, "timeout: must be a number of seconds" },
       { { name = "" }, "name: is empty" }, { "x", "route 1: must be a table, not a string" },
       { { name = "a", routes = { {}, { name = "b", to = "" } } }, "route 'a', route 'b': to: must be" },
       { { name = "a", routes = { x = {} } }, "route 'a': routes must be a list" },
