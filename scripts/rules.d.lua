@@ -234,7 +234,7 @@ function env(name) end
 -- --------------------------------------------------------------------- store
 -- The dictionary that all workers of a hub share. Each call is atomic, values are copied.
 
----@alias rules.Life number|{ ttl?: number, durable?: boolean } seconds until the key ends by itself
+---@alias rules.Life number|{ ttl?: number, durable?: boolean } seconds until the key ends by itself; durable ones need a journal
 
 store = {}
 
