@@ -162,6 +162,12 @@ describe("scripts/examples/rules", function()
     assert.equal(PATHS["oncall-slack"], arrivals[1].path)
   end)
 
+  it("is explained with its choices", function()
+    local done = run { "explain", "--json", messages[1].path }
+    local to = json.decode(done.out).routes[5].to
+    assert.same({ choice = "fallback", targets = { "team-slack", "team-mail" } }, to)
+  end)
+
   it("has messages of every kind", function()
     assert.is_true(#messages >= 5)
   end)
