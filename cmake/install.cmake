@@ -28,6 +28,8 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS README.md)
 install(FILES ${PROJECT_BINARY_DIR}/generated/README.md CHANGELOG.md LICENSE TYPE DOC)
 install(DIRECTORY docs TYPE DOC FILES_MATCHING PATTERN "*.md")
 install(DIRECTORY scripts/examples DESTINATION ${CMAKE_INSTALL_DOCDIR}/scripts)
+install(FILES scripts/rules.d.lua DESTINATION ${CMAKE_INSTALL_DOCDIR}/scripts)
+install(FILES scripts/rules.d.lua DESTINATION ${CMAKE_INSTALL_DATADIR}/notifyhub/lua)
 install(FILES bindings/lua/notifyhub.d.lua DESTINATION ${CMAKE_INSTALL_DOCDIR}/bindings/lua)
 
 # The command finds the library wherever the prefix is moved to.

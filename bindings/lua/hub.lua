@@ -122,7 +122,8 @@ function Hub:health()
   end
   local seen = native.health(self)
   return {
-    platforms = seen.seen.platforms, targets = seen.seen.targets, breakers = seen.breakers,
+    platforms = seen.seen.platforms, targets = seen.seen.targets, left_out = seen.seen.left_out,
+    breakers = seen.breakers,
     status = status, success_rate = rate, uptime = figures.uptime,
     accepted = figures.accepted, pending = figures.pending, queued = queued,
     in_flight = figures.workers.in_flight, workers = figures.workers.count,

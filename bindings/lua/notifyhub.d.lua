@@ -65,9 +65,13 @@ function notifyhub.secret(text) end
 ---@field expires_at? number seconds since the epoch
 ---@field timeout? number for the whole message, its time in the queue included
 ---@field retry? { attempts?: integer, initial?: number, max?: number, multiplier?: number, jitter?: number }
+---@field on_complete? string a callback of the rules, by name: runs in the worker
+---@field on_error? string
+---@field on_retry? string
+---@field on_progress? string
 
 ---@class notifyhub.Target
----@field platform string
+---@field platform? string an account or a platform; this or `value`
 ---@field type? string
 ---@field value? string
 
@@ -86,11 +90,12 @@ function notifyhub.secret(text) end
 ---@field results notifyhub.Result[] one a delivery
 ---@field created_at number
 ---@field settled_at number
----@field route? string
----@field generation? integer
+---@field route? string the route of the rules that took it
+---@field generation? integer which load of the rules it was
+---@field warnings? string[] what templates found missing
 
 ---@class notifyhub.Result what came of a message for one target
----@field platform string
+---@field platform? string absent when the target could not be resolved
 ---@field target string without secrets
 ---@field ok boolean
 ---@field code? notifyhub.Code
@@ -100,6 +105,9 @@ function notifyhub.secret(text) end
 ---@field attempts integer
 ---@field latency number
 ---@field retryable? boolean
+---@field warning? string delivered, but not everything
+---@field superseded? boolean it failed, and a choice of the rules made that good
+---@field route? string where several routes took the message
 
 -- ------------------------------------------------------------------------ hub
 
@@ -179,13 +187,42 @@ function Hub:spawn(fn, ...) end
 function Hub:sleep(seconds) end
 
 ---Figures since the hub was opened.
----@return table figures
+---@return notifyhub.Figures figures
 function Hub:stats() end
 
+---@class notifyhub.Figures
+---@field version string
+---@field uptime number
+---@field accepted integer
+---@field pending integer accepted and not settled
+---@field retries integer
+---@field delivered integer
+---@field partial integer
+---@field failed integer
+---@field cancelled integer
+---@field expired integer
+---@field queue notifyhub.QueueFigures
+---@field workers { count: integer, in_flight: integer, asleep: integer, memory: integer, grown: integer, shrunk: integer }
+---@field generations { number: integer, loaded_at: number, messages: integer }[] of the rules, the newest first
+
+---@class notifyhub.QueueFigures
+---@field capacity integer
+---@field low integer waiting for a worker, by priority
+---@field normal integer
+---@field high integer
+---@field urgent integer
+---@field scheduled integer waiting for their deliver_at
+---@field bytes integer
+
 ---What the figures say: `unknown` until something was tried; `healthy` from 95 % delivered on,
----`degraded` from 50 % on or while the queue is 90 % full, else `unhealthy`; `closed`.
+---`degraded` from 50 % on or while the queue is 90 % full, else `unhealthy`; `closed`. And how each
+---account and target is doing.
 ---@return notifyhub.Health health
 function Hub:health() end
+
+---Counters and gauges in the text format of Prometheus (0.0.4).
+---@return string text
+function Hub:metrics() end
 
 ---@class notifyhub.Health
 ---@field status "unknown"|"healthy"|"degraded"|"unhealthy"|"closed"
@@ -202,6 +239,26 @@ function Hub:health() end
 ---@field cancelled integer
 ---@field expired integer
 ---@field retries integer
+---@field platforms table<string, notifyhub.View> by account
+---@field targets table<string, notifyhub.View> by target, without secrets
+---@field left_out integer accounts and targets that are not shown: over a thousand
+
+---@class notifyhub.View what attempts came to; what is not known is absent
+---@field state "unknown"|"healthy"|"degraded"|"down"
+---@field score? number 0 to 1: what `healthiest` chooses by
+---@field success_rate? number 0 to 1; half after ten minutes
+---@field success_rate_5m? number of the last five minutes
+---@field p50? number seconds that an answered attempt takes
+---@field p90? number
+---@field p99? number
+---@field delivered integer attempts, in all
+---@field failed integer
+---@field refused integer the platform answered, and did not like the message
+---@field consecutive_failures integer
+---@field last_success_at? number
+---@field last_error_at? number
+---@field last_error? string
+---@field last_error_code? notifyhub.Code
 
 ---The platforms that this hub knows.
 ---@return notifyhub.Platform[]? platforms
@@ -212,16 +269,34 @@ function Hub:platforms() end
 ---@class notifyhub.Platform
 ---@field name string
 ---@field summary string
----@field schemes string[]
----@field formats string[]
----@field limits table
----@field options table
+---@field docs? string where the platform's own documents are
 ---@field transport string
+---@field schemes string[] of target URLs
+---@field native string[] beginnings of the platform's own URLs
+---@field urls string[] forms of target URLs
+---@field example? string a target URL
+---@field recipients string[] types of recipients, the usual one first
+---@field formats string[]
+---@field attachments string
+---@field limits table
+---@field options table<string, notifyhub.Option> of an account
+---@field message_options table<string, notifyhub.Option> of a message: platform.NAME
 
----Loads the rules anew.
+---@class notifyhub.Option
+---@field type? string
+---@field required? boolean
+---@field default? any
+---@field one_of? any[]
+---@field min? number
+---@field max? number
+---@field secret? boolean
+---@field help? string
+
+---Loads the rules anew: reads the folder, tries it and its tests, and gives it all messages that
+---are taken from the queue from now on. Blocks while that takes, at most limits.loading for each.
 ---@return boolean? ok
----@return string? problem
----@return notifyhub.Code? code "config": the old rules stay
+---@return string? problem file, line and reason; the old rules go on
+---@return notifyhub.Code? code
 function Hub:reload() end
 
 ---Stops accepting, lets accepted messages end, settles what is left then as `closed`, and runs the

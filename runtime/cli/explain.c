@@ -53,9 +53,26 @@ static void print_routes(const nh_value *routes, const cli_paint *paint) {
     }
 }
 
+/* A map of names and values, as HTTP has them, or a list of {name, value}, as mail. */
+static void print_headers(const nh_value *headers, int indent) {
+    for (size_t i = 0; i < nh_value_count(headers); i++) {
+        const nh_value *value = nh_value_at(headers, i);
+        bool map = nh_value_kind(headers) == NH_MAP;
+        printf("%*s", indent, "");
+        cli_value_print(stdout, map ? nh_value_key(headers, i) : nh_value_get(value, "name"));
+        fputs(": ", stdout);
+        cli_value_print(stdout, map ? value : nh_value_get(value, "value"));
+        putchar('\n');
+    }
+}
+
+static void print_list(const char *name, const nh_value *list, int indent) {
+    for (size_t i = 0; nh_value_kind(list) == NH_ARRAY && i < nh_value_count(list); i++)
+        print_line(name, nh_value_at(list, i), indent);
+}
+
 /* The request as its transport understands it: an HTTP request reads like one. */
 static void print_request(const nh_value *request, int indent) {
-    const nh_value *headers = nh_value_get(request, "headers");
     const nh_value *body = nh_value_get(request, "body");
     if (is_there(nh_value_get(request, "url"))) {
         printf("%*s", indent, "");
@@ -67,13 +84,8 @@ static void print_request(const nh_value *request, int indent) {
         cli_value_print(stdout, nh_value_get(request, "url"));
         putchar('\n');
     }
-    for (size_t i = 0; nh_value_kind(headers) == NH_MAP && i < nh_value_count(headers); i++) {
-        printf("%*s", indent, "");
-        cli_value_print(stdout, nh_value_key(headers, i));
-        fputs(": ", stdout);
-        cli_value_print(stdout, nh_value_at(headers, i));
-        putchar('\n');
-    }
+    print_headers(nh_value_get(request, "headers"), indent);
+    print_list("recipient = ", nh_value_get(request, "recipients"), indent);
     for (size_t i = 0; i < nh_value_count(request); i++) {
         const nh_value *key = nh_value_key(request, i), *value = nh_value_at(request, i);
         if (cli_value_is(key, "url") || cli_value_is(key, "method") || cli_value_is(key, "body") ||

@@ -47,6 +47,20 @@ static int traceback(lua_State *L) {
     return 1;
 }
 
+/* [-0, +0] our own module is the one that `require` gives, whatever stands in the script's folder:
+ * a configuration there is called notifyhub.lua, and package.path is searched before package.cpath.
+ */
+static void preload_module(lua_State *L, const char *file) {
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "preload");
+    lua_getfield(L, -2, "loadlib");
+    lua_pushstring(L, file);
+    lua_pushliteral(L, "luaopen_notifyhub");
+    lua_call(L, 2, 1);
+    lua_setfield(L, -2, "notifyhub"); /* nil when it cannot be loaded: require tells why */
+    lua_pop(L, 2);
+}
+
 /* [-0, +0] puts the directory of our own module in front of package.cpath. */
 static void set_path(lua_State *L) {
     char executable[PATH_MAX], file[2 * PATH_MAX];
@@ -64,6 +78,7 @@ static void set_path(lua_State *L) {
         lua_pushfstring(L, "%s/%s/?.so;%s", executable, module_places[i], lua_tostring(L, -1));
         lua_setfield(L, -3, "cpath");
         lua_pop(L, 2);
+        preload_module(L, file);
         return;
     }
 }

@@ -183,11 +183,17 @@ static nh_vm_setup setup_for(const nh_engine *engine, nh_generation *generation)
                          .limits = &engine->limits};
 }
 
-/* Calls what stands on the state's stack with the time that loading may take. */
-static nh_err call_loading(nh_vm *vm, const nh_doc *config, int arguments, nh_error *error) {
+/* Gives a state the time that loading may take; returns what it had. */
+static double allow_loading(nh_vm *vm, const nh_doc *config) {
     const nh_value *limits = nh_value_get(nh_doc_root(config), "limits");
     double slice = vm->limiter.limits.slice;
     vm->limiter.limits.slice = nh_value_real(nh_value_get(limits, "loading"), slice);
+    return slice;
+}
+
+/* Calls what stands on the state's stack with the time that loading may take. */
+static nh_err call_loading(nh_vm *vm, const nh_doc *config, int arguments, nh_error *error) {
+    double slice = allow_loading(vm, config);
     nh_slice outer = nh_limiter_enter(&vm->limiter, vm->L);
     nh_err failed = nh_vm_call(vm, arguments, 0, error);
     nh_limiter_leave(&vm->limiter, &outer);
@@ -481,6 +487,8 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
     vm = nh_vm_create(&setup, &fault);
     if (!vm || (!check && set_up(vm, engine->config, &fault) != NH_OK))
         goto done;
+    if (strcmp(question, "explain") != 0) /* as a reload does; a message has a message's time */
+        allow_loading(vm, engine->config);
     answer = ask(vm, question, check ? engine->config : argument, &fault);
 done:
     if (!answer && check && fault.code != NH_E_INTERNAL) {

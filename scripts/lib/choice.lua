@@ -10,11 +10,14 @@
 -- The last three choose who is tried first; when that one fails the others follow in order, so that a choice never loses a
 -- message that somebody could have taken. lib/telling carries choices out.
 
+local crypto = require "crypto"
+
 local M = {}
 
 local Choice = {}
 
 local MOST = 100 -- targets of one choice
+local KEY_LONGEST = 200 -- bytes; the store, where turns are counted, takes some more
 
 local function fail(kind, ...)
   error({ code = "config", message = kind .. ": " .. string.format(...) }, 0)
@@ -50,7 +53,8 @@ local function key_of(kind, items)
   for index, item in ipairs(items) do
     parts[index + 1] = type(item) == "string" and item or M.is(item) and item.key or item.value or item.platform or "list"
   end
-  return table.concat(parts, " ")
+  local key = table.concat(parts, " ")
+  return #key > KEY_LONGEST and ("%s %s"):format(kind, crypto.hex(crypto.sha256(key))) or key
 end
 
 local function make(kind, items)

@@ -151,8 +151,9 @@ local function clock(environment)
   function os.time(fields)
     return fields and environment.os.time(fields) or math.floor(task.now())
   end
-  function os.date(format, seconds)
-    return date(format, seconds or math.floor(task.now()))
+  function os.date(format, seconds) -- now() has fractions, which Lua's own does not take
+    seconds = seconds or task.now()
+    return date(format, math.type(seconds) == "float" and math.floor(seconds) or seconds)
   end
   return os
 end

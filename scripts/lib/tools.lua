@@ -1,6 +1,7 @@
 -- tools: answers about rules, in a scratch state where lib/simulation stands for the network and the clock: do they load,
 -- do their own tests pass, what would become of a message.
 
+local choice = require "choice"
 local delivery = require "delivery"
 local json = require "json"
 local route = require "route"
@@ -70,6 +71,7 @@ local function complete(message)
   end
   count = count + 1
   copy.id = copy.id or ("simulated-%d"):format(count)
+  copy.metadata = copy.metadata or {}
   return copy
 end
 
@@ -215,6 +217,20 @@ local function redact(value, account)
   return copy
 end
 
+-- A route's `to` without what is secret in it; a choice is told as { choice, targets }.
+local function shown(to)
+  if choice.is(to) then
+    return { choice = to.kind, targets = shown(to.items) }
+  elseif type(to) == "string" or type(to) == "table" and (to.platform or to.value) then
+    return target.shown(to)
+  end
+  local list = {}
+  for index, each in ipairs(to) do
+    list[index] = shown(each)
+  end
+  return list
+end
+
 -- The results that were decided without a request.
 local function failures(told)
   local list = {}
@@ -235,6 +251,9 @@ local function explain(main, message)
   if loaded and loaded.matcher then
     local ok, told, kind = script.guard(route.explain, loaded.matcher, message)
     routes = ok and told or { { route = "*", matched = false, why = rules.problem(told, kind).message } }
+  end
+  for _, entry in ipairs(routes) do
+    entry.to = entry.to and shown(entry.to)
   end
   local sent, receipts = simulate(main, { message }, {})
   local requests = {}

@@ -37,6 +37,13 @@ describe("notifyhub run", function()
     assert.equal("hi", assert(sink:wait(1))[1].json.body)
   end)
 
+  it("gives the module, not a configuration of that name in the folder", function()
+    command.write(directory .. "/notifyhub.lua", "return {}\n")
+    local done = run("print(require 'notifyhub'.version)", nil, { directory = directory })
+    assert.equal("", done.err)
+    assert.matches("^%d+%.%d+%.%d+\n$", done.out)
+  end)
+
   it("reads the script from stdin for -", function()
     local done = command.run({ "run", "-", "x" }, { stdin = "print(...)" })
     assert.equal("x\n", done.out)

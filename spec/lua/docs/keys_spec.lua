@@ -2,6 +2,8 @@
 
 local notifyhub = require "notifyhub"
 
+local support = require "spec.lua.binding.support"
+
 local source = os.getenv "NH_SOURCE_DIR" or "."
 
 local function read(path)
@@ -60,6 +62,20 @@ local function schema()
   return found.ROOT, found.GROUPS
 end
 
+-- The names in backquotes of a cell, in order.
+local function named(cell)
+  local names = {}
+  for name in cell:gmatch "`([^`]+)`" do
+    names[#names + 1] = name
+  end
+  return names
+end
+
+-- A default as tostring would write it.
+local function plain(cell)
+  return named(cell)[1] or cell
+end
+
 describe("docs/configuration.md", function()
   local text = read "docs/configuration.md"
 
@@ -76,8 +92,11 @@ describe("docs/configuration.md", function()
         local min, max = row.cells[3]:match "^([%d.]+) to ([%d.]+)$"
         assert.equal(field.min, tonumber(min), name)
         assert.equal(field.max, tonumber(max), name)
+        for index, word in ipairs(field.one_of or {}) do
+          assert.equal(word, named(row.cells[3])[index], name)
+        end
         if field.default ~= nil then
-          assert.equal(field.default, tonumber(row.cells[4]), name)
+          assert.equal(tostring(field.default), plain(row.cells[4]), name)
         end
       end
     end
@@ -118,14 +137,35 @@ describe("docs/operations.md", function()
     local hub = assert(notifyhub.new {})
     for name, value in pairs(hub:stats()) do
       if type(value) == "table" then
-        for inner in pairs(value) do
-          real[name .. "." .. inner] = true
+        for inner in pairs(value[1] or value) do
+          real[name .. (value[1] and "[]." or ".") .. inner] = true
         end
       else
         real[name] = true
       end
     end
     hub:close(0)
+    assert.same(sorted(real), sorted(listed))
+  end)
+
+  it("lists everything that is told of a platform", function()
+    local listed, real = {}, {}
+    for _, row in ipairs(rows(section(text, "Health"))) do
+      for _, name in ipairs(row.names) do
+        listed[name] = true
+      end
+    end
+    local sink = support.sink()
+    local hub = support.hub()
+    for _, target in ipairs { sink.target, support.refused } do
+      assert(hub:send({ title = "t", targets = { target }, retry = { attempts = 1 } }, 20))
+    end
+    for _, view in pairs(hub:health().platforms) do
+      for name in pairs(view) do
+        real[name] = true
+      end
+    end
+    support.finish()
     assert.same(sorted(real), sorted(listed))
   end)
 end)

@@ -3,6 +3,7 @@
 
 local notifyhub = require "notifyhub"
 
+local command = require "spec.support.command"
 local support = require "spec.lua.binding.support"
 
 local source = os.getenv "NH_SOURCE_DIR" or "."
@@ -136,9 +137,17 @@ describe("docs/messages.md", function()
     local told = { receipt = names_of(rows "receipt"), result = names_of(rows "result") }
     local sink = support.sink()
     local seen = { receipt = {}, result = {} }
-    for _, targets in ipairs { { sink.target }, { sink.target, support.refused, "nobody" } } do
-      local receipt = hub:send({
-        title = "t", targets = targets, retry = { attempts = 1 },
+    local folder = command.directory()
+    command.write(folder .. "/rules.lua", ([[
+      route { name = "several", match = { several = true }, continue = true }
+      route { name = "with a gap", to = fallback { %q, %q }, template = "gap" }
+      template("gap", { title = "{{ title }}{{ variables.absent }}" })
+    ]]):format(support.refused, support.path(sink, "second")))
+    finally(function() command.remove(folder) end)
+    local ruled = support.hub { rules = folder }
+    for index, targets in ipairs { { sink.target }, { sink.target, support.refused, "nobody" }, { sink.target } } do
+      local receipt = (index == 3 and ruled or hub):send({
+        title = "t", targets = targets, retry = { attempts = 1 }, metadata = { several = index == 3 },
       }, 20)
       for name in pairs(receipt) do seen.receipt[name] = true end
       for _, each in ipairs(receipt.results) do
@@ -152,6 +161,9 @@ describe("docs/messages.md", function()
     end
     for name in pairs(told.receipt) do
       assert.is_true(seen.receipt[name], "a receipt has no " .. name)
+    end
+    for _, name in ipairs { "superseded", "route" } do
+      assert.is_true(seen.result[name], "a result has no " .. name)
     end
   end)
 

@@ -21,7 +21,7 @@ route {
     if store.get("acknowledged:" .. message.id) then
       return
     end
-    message.title = "Nobody has it yet: " .. message.title
+    message.title = "Nobody has it yet: " .. (message.title or message.id)
     send(message, all { "oncall-sms", "everyone" }, { template = "incident" })
   end,
 }

@@ -1,4 +1,6 @@
-local critical = { id = "m1", title = "Disk full", body = "/var is at 99 %", metadata = { severity = "critical", service = "db" } }
+local critical = {
+  id = "m1", title = "Disk full", body = "/var is at 99 %", metadata = { severity = "critical", service = "db" },
+}
 
 test("nobody acknowledges: it gets louder after five minutes", function()
   local sent = simulate(critical)

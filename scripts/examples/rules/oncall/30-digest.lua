@@ -16,7 +16,7 @@ route {
     if #lines == 0 then
       return true
     end
-    send({ title = ("%d messages in ten minutes"):format(#lines), body = table.concat(lines, "\n"), format = "markdown" },
-      "team-mail")
+    local title = ("%d %s in ten minutes"):format(#lines, #lines == 1 and "message" or "messages")
+    send({ title = title, body = table.concat(lines, "\n") }, "team-mail")
   end,
 }

@@ -8,7 +8,7 @@ test("ten minutes of low priority are one mail", function()
   assert(sent[1].target == "team-mail" and sent[1].at == 600)
   assert(sent[1].title == "3 messages in ten minutes", sent[1].title)
   assert(sent[1].body:find("one") and sent[1].body:find("three") and not sent[1].body:find("four"))
-  assert(sent[2].at == 1300 and sent[2].title == "1 messages in ten minutes")
+  assert(sent[2].at == 1300 and sent[2].title == "1 message in ten minutes")
   for _, receipt in ipairs(sent.receipts) do
     assert(receipt.status == "delivered")
   end
