@@ -320,6 +320,15 @@ static int sleep_for(lua_State *L) {
     return lua_yield(L, 0);
 }
 
+/* deadline(seconds): the message ends after them, if it has not; its own deadline may be sooner. */
+static int deadline(lua_State *L) {
+    nh_error error;
+    if (nh_vm_of(L)->setup.host->deadline(running(L)->op.task, luaL_checknumber(L, 1), &error) !=
+        NH_OK)
+        return luaL_error(L, "%s", error.message);
+    return 0;
+}
+
 /* parallel(list, f): calls f(list[i]) for each i at once, each in a strand of its own; returns the
  * list of their results. */
 static int parallel(lua_State *L) {
@@ -469,6 +478,7 @@ static int adapters(lua_State *L) {
 int nh_open_task(lua_State *L) {
     static const luaL_Reg functions[] = {{"transfer", transfer},
                                          {"sleep", sleep_for},
+                                         {"deadline", deadline},
                                          {"parallel", parallel},
                                          {"spawn", spawn},
                                          {"context", context},

@@ -50,6 +50,7 @@ typedef struct task {
     nh_handle *handle; /* its own reference is this task's; NULL once it has settled */
     nh_task_message message;
     nh_timer deadline;
+    bool routed;                /* the deadline is what a route asked for, not the message's own */
     uint32_t transfers, sleeps; /* under way */
     bool asleep;                /* counted there, not in flight */
     struct task *next, *prev;   /* live tasks; `next` in the free list */
@@ -228,6 +229,16 @@ static nh_err host_sleep(nh_op *op, double seconds, nh_error *error) {
     return NH_OK;
 }
 
+static nh_err host_deadline(nh_task *base, double seconds, nh_error *error) {
+    task *t = task_of(base);
+    nh_loop *loop = t->worker->loop;
+    uint64_t now = nh_loop_now(loop), own = t->handle ? t->handle->deadline : 0;
+    if (own <= now || (own != UINT64_MAX && (double)(own - now) / NH_SECOND <= seconds))
+        return NH_OK;
+    t->routed = true;
+    return nh_timer_start(loop, &t->deadline, seconds) == NH_OK ? NH_OK : nh_fail_memory(error);
+}
+
 static void host_op_cancel(nh_op *op) {
     pending *p = op->pending;
     if (!p)
@@ -323,6 +334,7 @@ static void host_end(nh_task *base) {
 static const nh_host host = {
     .transfer = host_transfer,
     .sleep = host_sleep,
+    .deadline = host_deadline,
     .op_cancel = host_op_cancel,
     .progress = host_progress,
     .retrying = host_retrying,
@@ -340,7 +352,7 @@ static void stop_task(task *t, nh_err reason) {
 
 static void deadline_passed(nh_timer *timer) {
     task *t = (task *)((char *)timer - offsetof(task, deadline));
-    stop_task(t, nh_handle_deadline_reason(t->handle));
+    stop_task(t, t->routed ? NH_E_TIMEOUT : nh_handle_deadline_reason(t->handle));
 }
 
 static void start_task(nh_worker *worker, nh_handle *handle) {

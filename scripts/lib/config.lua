@@ -36,9 +36,9 @@ local RETRY = {
 }
 
 -- A policy that stands over another: what it does not say is the other's.
-local GIVEN_RETRY = {}
+M.GIVEN_RETRY = {}
 for name, field in pairs(RETRY) do
-  GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max }
+  M.GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max }
 end
 
 local LIMITS = {
@@ -69,7 +69,7 @@ local LOG = {
 local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY, limits = LIMITS, reload = RELOAD,
                  log = LOG }
 
--- What a message may have that a script makes (rules: send).
+-- What a message may have that a script makes or changes (rules: send).
 M.MESSAGE = {
   title = { type = "string" }, body = { type = "string" },
   format = { type = "string", one_of = { "text", "markdown", "html" } },
@@ -200,12 +200,13 @@ end
 
 -- A message's own retry policy over its route's over the configured one.
 function M.retry(message, of_route, configured)
-  local policy = configured
-  if of_route then
-    policy = setmetatable(schema.check(of_route, GIVEN_RETRY, "retry", "config"), { __index = policy })
+  local own = message.retry
+  if not own and not of_route then
+    return configured
   end
-  if message.retry then
-    policy = setmetatable(message.retry, { __index = policy })
+  local policy = {}
+  for name in pairs(RETRY) do
+    policy[name] = own and own[name] or of_route and of_route[name] or configured[name]
   end
   return policy
 end

@@ -4,6 +4,7 @@
 -- Everything of a rules file that runs, runs inside script.guard: it has a time limit, and what it raises ends here.
 
 local choice = require "choice"
+local config = require "config"
 local json = require "json"
 local route = require "route"
 local schema = require "schema"
@@ -257,7 +258,10 @@ end
 
 -- With all problems asked for, each route is tried by itself first.
 local function compile_routes(self, attempt, one_by_one)
-  local options = { templates = self.definitions }
+  local options = {
+    templates = self.definitions, target_fault = choice.fault,
+    check_retry = function(policy) schema.check(policy, config.GIVEN_RETRY, "retry") end,
+  }
   local good = true
   for _, each in ipairs(one_by_one and self.routes or {}) do
     good = attempt(function()

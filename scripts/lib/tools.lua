@@ -70,6 +70,7 @@ local function complete(message)
   end
   count = count + 1
   copy.id = copy.id or ("simulated-%d"):format(count)
+  copy.metadata = copy.metadata or {}
   return copy
 end
 
