@@ -6,8 +6,8 @@ include_files = { "**/*.lua", ".luacheckrc", ".ci/includes" }
 
 -- What a rules file sees beside Lua.
 local rules = {
-  "all", "any", "env", "fallback", "healthiest", "http", "json", "log", "now", "on", "round_robin", "route",
-  "send", "sleep", "store", "template",
+  "all", "any", "env", "fallback", "healthiest", "http", "json", "log", "now", "on", "resolve", "round_robin", "route",
+  "send", "sleep", "store", "template", "weighted",
 }
 
 files[".luacheckrc"] = { std = "luacheckrc" }
