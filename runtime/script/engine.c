@@ -188,10 +188,12 @@ static nh_err call_loading(nh_vm *vm, const nh_doc *config, int arguments, nh_er
     const nh_value *limits = nh_value_get(nh_doc_root(config), "limits");
     double slice = vm->limiter.limits.slice;
     vm->limiter.limits.slice = nh_value_real(nh_value_get(limits, "loading"), slice);
+    vm->limiter.loading = true;
     nh_slice outer = nh_limiter_enter(&vm->limiter, vm->L);
     nh_err failed = nh_vm_call(vm, arguments, 0, error);
     nh_limiter_leave(&vm->limiter, &outer);
     vm->limiter.limits.slice = slice;
+    vm->limiter.loading = false;
     return failed;
 }
 
@@ -481,6 +483,12 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
     vm = nh_vm_create(&setup, &fault);
     if (!vm || (!check && set_up(vm, engine->config, &fault) != NH_OK))
         goto done;
+    if (strcmp(question, "explain") != 0) { /* scripts and tests load, messages do not */
+        const nh_value *limits = nh_value_get(nh_doc_root(engine->config), "limits");
+        vm->limiter.limits.slice =
+            nh_value_real(nh_value_get(limits, "loading"), vm->limiter.limits.slice);
+        vm->limiter.loading = true;
+    }
     answer = ask(vm, question, check ? engine->config : argument, &fault);
 done:
     if (!answer && check && fault.code != NH_E_INTERNAL) {

@@ -395,23 +395,6 @@ static size_t room(const nh_worker *worker) {
                : 0;
 }
 
-/* Takes a few at a time: the rest stays for workers that may be less busy, and in the order of its
- * priority. */
-static void take_messages(nh_worker *worker) {
-    nh_handle *handles[TAKE_MOST];
-    size_t most = room(worker) < TAKE_MOST ? room(worker) : TAKE_MOST;
-    if (most == 0 || nh_queue_ready(worker->work->queue) == 0)
-        return;
-    size_t left;
-    size_t count = nh_queue_take(worker->work->queue, worker, handles, most, &left);
-    if (count > 0) /* tasks that end in this very turn are work, too: rest() tells idleness anew */
-        atomic_store_explicit(&worker->idle_since, UINT64_MAX, memory_order_relaxed);
-    if (count > 0 && left > 0)
-        worker->work->more(worker->work);
-    for (size_t i = 0; i < count; i++)
-        start_task(worker, handles[i]);
-}
-
 /* ------------------------------------------------------------- generations */
 
 /* Ends what still runs in a replaced generation: it had its time. */
@@ -455,19 +438,27 @@ static void close_generation(nh_worker *worker, generation *old) {
     free(old);
 }
 
+static bool is_outdated(const nh_worker *worker) {
+    return worker->work->ops->generation(worker->work->engine) != worker->current->number;
+}
+
+/* Opens the generation that was published last. One that cannot be opened is told once, not each
+ * turn: the one that runs goes on. */
+static void follow_newest(nh_worker *worker) {
+    uint64_t newest = worker->work->ops->generation(worker->work->engine);
+    nh_error error;
+    if (newest == worker->broken || open_generation(worker, &error) == NH_OK)
+        return;
+    worker->broken = newest;
+    nh_log_write(worker->work->log, NH_LOG_ERROR, "a worker could not load the rules",
+                 nh_log_text("error", error.message));
+}
+
 /* Opens a generation that was published, or a fresh vm for a worn one, and closes those that have
  * drained. */
 static void renew(nh_worker *worker) {
-    const nh_engine_ops *ops = worker->work->ops;
-    uint64_t newest = ops->generation(worker->work->engine);
-    nh_error error;
-    if (newest != worker->broken &&
-        (newest != worker->current->number || ops->vm_worn(worker->current->vm)) &&
-        open_generation(worker, &error) != NH_OK) {
-        worker->broken = newest; /* once, not each turn: the one that runs goes on */
-        nh_log_write(worker->work->log, NH_LOG_ERROR, "a worker could not load the rules",
-                     nh_log_text("error", error.message));
-    }
+    if (is_outdated(worker) || worker->work->ops->vm_worn(worker->current->vm))
+        follow_newest(worker);
     for (generation **link = &worker->replaced; *link;) {
         generation *old = *link;
         if (old->tasks > 0) {
@@ -477,6 +468,27 @@ static void renew(nh_worker *worker) {
         *link = old->next;
         close_generation(worker, old);
     }
+}
+
+/* ------------------------------------------------------------------ taking */
+
+/* Takes a few at a time: the rest stays for workers that may be less busy, and in the order of its
+ * priority. */
+static void take_messages(nh_worker *worker) {
+    nh_handle *handles[TAKE_MOST];
+    size_t most = room(worker) < TAKE_MOST ? room(worker) : TAKE_MOST;
+    if (most == 0 || nh_queue_ready(worker->work->queue) == 0)
+        return;
+    size_t left;
+    size_t count = nh_queue_take(worker->work->queue, worker, handles, most, &left);
+    if (count > 0) /* tasks that end in this very turn are work, too: rest() tells idleness anew */
+        atomic_store_explicit(&worker->idle_since, UINT64_MAX, memory_order_relaxed);
+    if (count > 0 && left > 0)
+        worker->work->more(worker->work);
+    if (count > 0 && is_outdated(worker)) /* who reloads and then sends means the new rules */
+        follow_newest(worker);
+    for (size_t i = 0; i < count; i++)
+        start_task(worker, handles[i]);
 }
 
 /* ----------------------------------------------------------------- mailbox */

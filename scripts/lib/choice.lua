@@ -18,7 +18,7 @@ local Choice = {}
 
 local MOST = 100 -- targets of one choice
 local DEEPEST = 16 -- lists in lists
-local LONGEST = 16384 -- bytes of a target that a script names
+local LONGEST = 4096 -- bytes of a target that a script names
 
 local function fail(kind, ...)
   error({ code = "config", message = kind .. ": " .. string.format(...) }, 0)

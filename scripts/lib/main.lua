@@ -87,9 +87,9 @@ local function receipt(context, code, text, handled)
     code, text = code or first_failure.code, text or first_failure.error
   end
   local told = {
-    id = message.id, status = status, code = code, error = text,
+    id = context.id, status = status, code = code, error = text,
     results = #results > 0 and results or json.array(results),
-    created_at = message.created_at, settled_at = task.now(),
+    created_at = context.created_at, settled_at = task.now(),
     route = context.route, generation = loaded and generation or nil, warnings = context.warnings,
   }
   local after = loaded and (has_callbacks("complete", message) or status ~= "delivered" and has_callbacks("error", message))
@@ -109,7 +109,7 @@ local function call_back(event, context, what)
     local ok, raised, kind = script.guard(callback, what, message)
     if not ok then
       local problem = rules.problem(raised, kind)
-      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, message.id, problem.message))
+      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
     end
   end
   for _, callback in ipairs(loaded.callbacks[event]) do
@@ -144,7 +144,7 @@ end
 ------------------------------------------------------------------ letters
 
 -- The message as adapters may see it: its targets without what is secret in them.
-local function shown(context, message, in_place)
+local function shown(message, in_place)
   local targets = {}
   for index, each in ipairs(message.targets or {}) do
     targets[index] = target.shown(each)
@@ -165,7 +165,7 @@ local function warn(context, event, text)
   context.warnings = context.warnings or {}
   if #context.warnings < WARNINGS_MOST then
     context.warnings[#context.warnings + 1] = text
-    script.log("warn", event, ("%s: %s"):format(context.message.id, text))
+    script.log("warn", event, ("%s: %s"):format(context.id, text))
   end
 end
 
@@ -221,7 +221,7 @@ local function letter_for(context, message, options)
     end
     letter.template = renderer(context, name, named)
   end
-  letter.shown = shown(context, message, not loaded)
+  letter.shown = shown(message, not loaded)
   if loaded then
     letter.on_retry, letter.on_progress = on_retry, on_progress
   end
@@ -307,7 +307,7 @@ local function adopt(context, made)
     error({ code = "invalid", message = script.where(2) .. "message: needs a title, a body or a template" }, 0)
   end
   context.adopted = (context.adopted or 0) + 1
-  checked.id = ("%s-%d"):format(context.message.id, context.adopted)
+  checked.id = ("%s-%d"):format(context.id, context.adopted)
   checked.created_at = task.now()
   checked.priority = checked.priority or context.message.priority
   return checked
@@ -315,7 +315,7 @@ end
 
 -- send(message, target, options): delivers now, in this coroutine, and returns what came of it.
 local function send(message, whom, options)
-  local context = task.context()
+  local context = rules.context "send"
   if type(message) ~= "table" then
     error({ code = "invalid", message = ("%ssend: the message must be a table, not a %s"):format(script.where(1),
       type(message)) }, 0)
@@ -473,6 +473,7 @@ end
 function M.run(context)
   local message = context.message
   context.entries, context.done, context.total = {}, 0, 0
+  context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
   if loaded then
     message.metadata = message.metadata or {} -- so that rules may ask for a field of it
     context.files = content.files(message) -- rules can name no other ones

@@ -30,6 +30,15 @@ function M.problem(raised, kind)
   return { code = kind or "script", message = tostring(raised) }
 end
 
+-- The context of the message for which a script calls `name`; an error of the script when there is none.
+function M.context(name)
+  local ok, context = pcall(task.context)
+  if not ok then
+    fail("%s%s can only be called for a message, and in its own coroutine", script.where(2), name)
+  end
+  return context
+end
+
 ----------------------------------------------------------------- the API
 
 -- What a script can declare while the folder loads: routes, templates, callbacks, resolvers.
@@ -106,6 +115,7 @@ local HTTP = {
 -- http { url =, method =, headers =, body = | json =, timeout = } → { status, headers, body }; or nil, message, code. An
 -- answer with a status of 400 is an answer.
 local function http(options)
+  M.context "http"
   if type(options) == "string" then
     options = { url = options }
   elseif type(options) ~= "table" then

@@ -245,7 +245,7 @@ function M.run(main, messages, options)
   for index, message in ipairs(messages) do
     local owner = { context = { message = message } }
     message.created_at = message.created_at or started + (message.at or 0)
-    local after = message.at or 0
+    local after = message.at or math.max(0, (message.deliver_at or started) - started)
     message.at = nil
     at(after, function()
       local function settle(told, callbacks)
@@ -260,6 +260,12 @@ function M.run(main, messages, options)
           local _, told, callbacks = main.stop(owner.context, code, text)
           settle(told, callbacks)
         end
+      end
+      if message.timeout then
+        at(message.timeout, function() owner.stop("timeout", "the message's time is over") end)
+      end
+      if message.expires_at then
+        at(math.max(0, message.expires_at - task.now()), function() owner.stop("expired", "the message has expired") end)
       end
       spawn(owner, main.run, owner.context).ended = function(ok, status, told, callbacks)
         if not ok then
