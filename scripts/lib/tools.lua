@@ -64,7 +64,8 @@ local count = 0
 local MESSAGE = {
   id = { type = "string" }, at = { type = "number", min = 0 }, created_at = { type = "number" }, deliver_at = { type = "number" },
   expires_at = { type = "number" }, timeout = { type = "number", min = 0 }, dedupe_key = { type = "string" },
-  on_complete = { type = "string" }, on_error = { type = "string" }, on_retry = { type = "string" }, on_progress = { type = "string" },
+  on_complete = { type = "string" }, on_error = { type = "string" }, on_retry = { type = "string" },
+  on_progress = { type = "string" },
 }
 for name, field in pairs(config.MESSAGE) do
   MESSAGE[name] = field

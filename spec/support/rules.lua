@@ -34,7 +34,10 @@ end
 
 -- A configuration for the receiver, and what `extra` has over it.
 function rules.config(sink, extra)
-  local config = { platforms = { down = { platform = "webhook", url = "http://127.0.0.1:1/" } }, retry = { attempts = 1 } }
+  local config = {
+    platforms = { down = { platform = "webhook", url = "http://127.0.0.1:1/" } }, retry = { attempts = 1 },
+    limits = { slice = 2 }, -- a busy machine may take a thread's turn away for longer than the default
+  }
   for _, name in ipairs { "a", "b", "c", "d" } do
     config.platforms[name] = { platform = "webhook", url = ("%s/%s"):format(sink.url, name) }
   end
@@ -85,19 +88,23 @@ local function literal(value)
   return "{ " .. table.concat(fields, ", ") .. " }"
 end
 
--- Runs Lua text in a process of its own, with `rules`, `hub`, `sink` and `folder`; returns what it and the log printed. All
--- but errors of the log has to be asked for: { log = { to = "stderr", level = "info" } }.
+-- Runs Lua text in a process of its own, with `rules`, `hub`, `sink`, `folder` and `log()`, which is what the log has printed
+-- so far; returns what it printed and the log. More than warnings has to be asked for: { log = { to = "stderr", level = "info" } }.
 function rules.program(files, extra, text)
   local config = { log = { to = "stderr", level = "warn" } }
   for name, value in pairs(extra or {}) do config[name] = value end
-  local printed, ok = support.program(([[
+  local place = rules.folder()
+  rules.write(place, "program.lua", ([[
     local rules = require "spec.support.rules"
     local hub, sink, folder = rules.open(%s, %s)
-    local ok, problem = pcall(function(hub, sink, folder, rules) %s
-    end, hub, sink, folder, rules)
+    local function log() return require "spec.support.command".read(%q) end
+    local ok, problem = pcall(function(rules, hub, sink, folder, log) %s
+    end, rules, hub, sink, folder, log)
     rules.finish()
-    assert(ok, problem)]]):format(literal(files), literal(config), text))
-  assert(ok, printed)
+    assert(ok, problem)]]):format(literal(files), literal(config), place .. "/log", text))
+  local _, _, status = os.execute(("lua5.4 %s/program.lua >%s/out 2>%s/log"):format(place, place, place))
+  local printed = command.read(place .. "/out") .. command.read(place .. "/log")
+  assert(status == 0, printed)
   return printed
 end
 

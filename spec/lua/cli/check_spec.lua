@@ -28,7 +28,7 @@ describe("notifyhub check", function()
       ["r/4.lua"] = "template('x', '{{ a b }}')\ntemplate('x', 'y')", ["r/5.lua"] = "while true do end",
       ["r/6.lua"] = "require 'none'", ["r/templates/t.html"] = "one\n{{ a b }}", ["r/7.lua"] = "\nroute { template = 'none' }",
     }
-    rules.write(folder, "notifyhub.lua", "return { limits = { loading = 0.3 } }")
+    rules.write(folder, "notifyhub.lua", "return { limits = { loading = 2 } }")
     local done = check(folder, "--rules", "r")
     assert.equal(2, done.status)
     for _, pattern in ipairs {

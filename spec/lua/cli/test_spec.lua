@@ -69,7 +69,7 @@ describe("notifyhub test", function()
       test("loops", function() while true do end end)
       test("last", function() end)
     ]]
-    rules.write(folder, "notifyhub.lua", (CONFIG:gsub("retry =", "limits = { loading = 0.5, slice = 0.3 }, retry =")))
+    rules.write(folder, "notifyhub.lua", (CONFIG:gsub("retry =", "limits = { loading = 2 }, retry =")))
     local done = test(folder)
     assert.equal(1, done.status)
     assert.matches("FAILED  a_test: bad\n +.*a_test%.lua:3: not five\n", done.out)

@@ -46,7 +46,7 @@ describe("hub:reload", function()
   end)
 
   it("that finds a mistake keeps what runs, and says file, line and reason", function()
-    local hub, _, folder = rules.open({ ["a.lua"] = telling "a" }, { reload = { watch = false }, limits = { loading = 0.3 } })
+    local hub, _, folder = rules.open({ ["a.lua"] = telling "a" }, { reload = { watch = false }, limits = { loading = 2 } })
     local cases = {
       ["\nroute {"] = "a%.lua:2: .*expected", ["\n\nerror 'at load'"] = "a%.lua:3: at load", ["\nwhile true do end"] = "a%.lua:2: .*limits%.loading",
       ["\nroute { too = 'a' }"] = "a%.lua:2: route 1: unknown field 'too'.*'to'", ["\nlocal x = nil + 1"] = "a%.lua:2: attempt to perform",
@@ -200,10 +200,9 @@ describe("a change in the folder", function()
 
   it("that is a mistake is one line in the log with file and line; what runs goes on", function()
     local printed = rules.program({ ["a.lua"] = telling "a" }, { log = { to = "stderr", level = "info" } }, [[
-      local function failed() return rules.read_log():find("not loaded", 1, true) end
       rules.write(folder, "a.lua", "\n\nroute {")
       rules.write(folder, "b.lua", "-- nothing")
-      hub:sleep(1)
+      rules.eventually(function() return log():find("not loaded", 1, true) end)
       assert(hub:send({ title = "t" }, rules.LONG).route == "a")
       rules.write(folder, "a.lua", "route { name = 'good', to = 'b' }")
       rules.eventually(function() return hub:send({ title = "t" }, rules.LONG).route == "good" end)

@@ -112,7 +112,7 @@ describe("a resolver", function()
 
   it("that loops breaks its limit", function()
     local hub = rules.open({ ["a.lua"] = [[ resolve(function() while true do end end) route { to = "x" } ]] },
-      { limits = { slice = 0.05 } })
+      { limits = { slice = 0.5 } })
     assert.equal("script_limit", select(3, hub:send({ title = "t" }, rules.LONG)))
   end)
 

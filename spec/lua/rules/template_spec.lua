@@ -103,7 +103,7 @@ describe("a template", function()
     local hub = rules.open({ ["a.lua"] = [[
       template("loop", "{% while true do %}{% end %}")
       template("much", "{% for i = 1, 2000000 do %}0123456789{% end %}")
-    ]] }, { limits = { slice = 0.1 } })
+    ]] }, { limits = { slice = 0.5 } })
     local _, problem, code = hub:send({ template = "loop", targets = { "a" } }, rules.LONG)
     assert.equal("script_limit", code, problem)
     assert.matches("loop", problem)
