@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,6 +100,17 @@ static nh_doc *pack(replay *self) {
     return doc;
 }
 
+/* What is wrong with one of the messages names its place among them: tell its line instead. */
+static void complain(const replay *self, const char *text) {
+    size_t nth = 0;
+    int used = 0;
+    if (sscanf(text, "message %zu: %n", &nth, &used) == 1 && nth >= 1 && nth <= self->count)
+        cli_complain(self->name, "%s:%zu: %s", cli_lines_name(self->lines), self->numbers[nth - 1],
+                     text + used);
+    else
+        cli_complain(self->name, "%s", text);
+}
+
 static bool compare(replay *self) {
     nh_error error = {.message = "out of memory"};
     nh_doc *messages = self->count > 0 ? pack(self) : NULL;
@@ -119,7 +131,7 @@ static bool compare(replay *self) {
     }
     bool ok = self->count == 0 || after;
     if (!ok)
-        cli_complain(self->name, "%s", error.message);
+        complain(self, error.message);
     nh_doc_unref(messages);
     nh_doc_unref(before);
     nh_doc_unref(after);

@@ -67,6 +67,8 @@ nh_err nh_bundle_add(nh_bundle *bundle, lua_State *L, const char *name, const ch
         return NH_OK;
     if (bundle->count == NH_SCRIPTS_MAX)
         return nh_fail(error, NH_E_CONFIG, "%s: more than %d scripts", chunk + 1, NH_SCRIPTS_MAX);
+    if (length > 0 && *source == *LUA_SIGNATURE) /* Lua's own message does not name the file */
+        return nh_fail(error, NH_E_CONFIG, "%s: is byte code, not Lua text", chunk + 1);
     if (luaL_loadbufferx(L, source, length, chunk, "t") != LUA_OK) {
         nh_fail(error, NH_E_CONFIG, "%s", lua_tostring(L, -1));
         lua_pop(L, 1);

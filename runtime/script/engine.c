@@ -188,6 +188,7 @@ static double allow_loading(nh_vm *vm, const nh_doc *config) {
     const nh_value *limits = nh_value_get(nh_doc_root(config), "limits");
     double slice = vm->limiter.limits.slice;
     vm->limiter.limits.slice = nh_value_real(nh_value_get(limits, "loading"), slice);
+    vm->limiter.loading = true;
     return slice;
 }
 
@@ -198,6 +199,7 @@ static nh_err call_loading(nh_vm *vm, const nh_doc *config, int arguments, nh_er
     nh_err failed = nh_vm_call(vm, arguments, 0, error);
     nh_limiter_leave(&vm->limiter, &outer);
     vm->limiter.limits.slice = slice;
+    vm->limiter.loading = false;
     return failed;
 }
 

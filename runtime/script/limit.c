@@ -100,8 +100,8 @@ static void overrun(nh_limiter *limiter, lua_State *L, nh_err kind, const char *
 
 static void overrun_time(nh_limiter *limiter, lua_State *L) {
     overrun(limiter, L, NH_E_SCRIPT_LIMIT,
-            "the script ran longer than %g s without a pause (limits.slice)",
-            limiter->limits.slice);
+            "the script ran longer than %g s without a pause (limits.%s)", limiter->limits.slice,
+            limiter->loading ? "loading" : "slice");
 }
 
 /* Reads the clock and remembers an overrun of time, once. What counts is the time that the thread

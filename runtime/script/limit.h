@@ -59,6 +59,7 @@ typedef struct nh_limiter {
     nh_limits limits;
     size_t held;       /* bytes of the state */
     size_t work;       /* units (about 1 ns each) since the clock was last read */
+    bool loading;      /* limits.slice is that of loading, and told by that name */
     bool tight;        /* the last request to grow was refused */
     nh_slice slice;    /* of what runs now */
     char message[256]; /* the overrun in words, with its place */

@@ -368,6 +368,15 @@ static int pause_account(lua_State *L) {
     return 0;
 }
 
+/* deadline(seconds): the message ends after them, if it has not; its own deadline may be sooner. */
+static int deadline(lua_State *L) {
+    nh_error error;
+    if (nh_vm_of(L)->setup.host->deadline(running(L)->op.task, luaL_checknumber(L, 1), &error) !=
+        NH_OK)
+        return luaL_error(L, "%s", error.message);
+    return 0;
+}
+
 /* parallel(list, f): calls f(list[i]) for each i at once, each in a strand of its own; returns the
  * list of their results. */
 static int parallel(lua_State *L) {
@@ -519,6 +528,7 @@ int nh_open_task(lua_State *L) {
                                          {"sleep", sleep_for},
                                          {"admit", admit},
                                          {"pause", pause_account},
+                                         {"deadline", deadline},
                                          {"parallel", parallel},
                                          {"spawn", spawn},
                                          {"context", context},

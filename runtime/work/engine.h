@@ -22,7 +22,7 @@
 
 struct nh_log;
 
-#define NH_ENGINE_ABI 2
+#define NH_ENGINE_ABI 3
 
 typedef struct nh_engine
     nh_engine; /* one a hub: the checked configuration and the compiled scripts; immutable */
@@ -79,6 +79,9 @@ typedef struct nh_host {
                     double *wait, nh_error *error);
     /* The platform asked for a pause: nothing of this account goes for so many seconds. */
     void (*pause)(nh_task *task, const char *key, double seconds);
+    /* Has the task stopped for NH_E_TIMEOUT after `seconds`, unless its message's own deadline
+     * comes sooner. */
+    nh_err (*deadline)(nh_task *task, double seconds, nh_error *error);
     /* Stops an operation: op_done will not come. No-op for one that is not under way. */
     void (*op_cancel)(nh_op *op);
     /* Tells how far the task is; wakes those who watch it. */

@@ -52,6 +52,7 @@ typedef struct task {
     nh_priority priority;
     nh_task_message message;
     nh_timer deadline;
+    bool routed;                /* the deadline is what a route asked for, not the message's own */
     uint32_t transfers, sleeps; /* under way */
     bool asleep;                /* counted there, not in flight */
     struct task *next, *prev;   /* live tasks; `next` in the free list */
@@ -379,6 +380,16 @@ static void host_pause(nh_task *base, const char *key, double seconds) {
                          nh_loop_now(worker->loop));
 }
 
+static nh_err host_deadline(nh_task *base, double seconds, nh_error *error) {
+    task *t = task_of(base);
+    nh_loop *loop = t->worker->loop;
+    uint64_t now = nh_loop_now(loop), own = t->handle ? t->handle->deadline : 0;
+    if (own <= now || (own != UINT64_MAX && (double)(own - now) / NH_SECOND <= seconds))
+        return NH_OK;
+    t->routed = true;
+    return nh_timer_start(loop, &t->deadline, seconds) == NH_OK ? NH_OK : nh_fail_memory(error);
+}
+
 static void host_op_cancel(nh_op *op) {
     pending *p = op->pending;
     if (!p)
@@ -485,6 +496,7 @@ static void host_end(nh_task *base) {
 static const nh_host host = {
     .transfer = host_transfer,
     .sleep = host_sleep,
+    .deadline = host_deadline,
     .op_cancel = host_op_cancel,
     .admit = host_admit,
     .pause = host_pause,
@@ -504,7 +516,7 @@ static void stop_task(task *t, nh_err reason) {
 
 static void deadline_passed(nh_timer *timer) {
     task *t = (task *)((char *)timer - offsetof(task, deadline));
-    stop_task(t, nh_handle_deadline_reason(t->handle));
+    stop_task(t, t->routed ? NH_E_TIMEOUT : nh_handle_deadline_reason(t->handle));
 }
 
 static void start_task(nh_worker *worker, nh_handle *handle) {
@@ -550,23 +562,6 @@ static size_t room(const nh_worker *worker) {
                : 0;
 }
 
-/* Takes a few at a time: the rest stays for workers that may be less busy, and in the order of its
- * priority. */
-static void take_messages(nh_worker *worker) {
-    nh_handle *handles[TAKE_MOST];
-    size_t most = room(worker) < TAKE_MOST ? room(worker) : TAKE_MOST;
-    if (most == 0 || nh_queue_ready(worker->work->queue) == 0)
-        return;
-    size_t left;
-    size_t count = nh_queue_take(worker->work->queue, worker, handles, most, &left);
-    if (count > 0) /* tasks that end in this very turn are work, too: rest() tells idleness anew */
-        atomic_store_explicit(&worker->idle_since, UINT64_MAX, memory_order_relaxed);
-    if (count > 0 && left > 0)
-        worker->work->more(worker->work);
-    for (size_t i = 0; i < count; i++)
-        start_task(worker, handles[i]);
-}
-
 /* ------------------------------------------------------------- generations */
 
 /* Ends what still runs in a replaced generation: it had its time. */
@@ -610,19 +605,27 @@ static void close_generation(nh_worker *worker, generation *old) {
     free(old);
 }
 
+static bool is_outdated(const nh_worker *worker) {
+    return worker->work->ops->generation(worker->work->engine) != worker->current->number;
+}
+
+/* Opens the generation that was published last. One that cannot be opened is told once, not each
+ * turn: the one that runs goes on. */
+static void follow_newest(nh_worker *worker) {
+    uint64_t newest = worker->work->ops->generation(worker->work->engine);
+    nh_error error;
+    if (newest == worker->broken || open_generation(worker, &error) == NH_OK)
+        return;
+    worker->broken = newest;
+    nh_log_write(worker->work->log, NH_LOG_ERROR, "a worker could not load the rules",
+                 nh_log_text("error", error.message));
+}
+
 /* Opens a generation that was published, or a fresh vm for a worn one, and closes those that have
  * drained. */
 static void renew(nh_worker *worker) {
-    const nh_engine_ops *ops = worker->work->ops;
-    uint64_t newest = ops->generation(worker->work->engine);
-    nh_error error;
-    if (newest != worker->broken &&
-        (newest != worker->current->number || ops->vm_worn(worker->current->vm)) &&
-        open_generation(worker, &error) != NH_OK) {
-        worker->broken = newest; /* once, not each turn: the one that runs goes on */
-        nh_log_write(worker->work->log, NH_LOG_ERROR, "a worker could not load the rules",
-                     nh_log_text("error", error.message));
-    }
+    if (is_outdated(worker) || worker->work->ops->vm_worn(worker->current->vm))
+        follow_newest(worker);
     for (generation **link = &worker->replaced; *link;) {
         generation *old = *link;
         if (old->tasks > 0) {
@@ -632,6 +635,27 @@ static void renew(nh_worker *worker) {
         *link = old->next;
         close_generation(worker, old);
     }
+}
+
+/* ------------------------------------------------------------------ taking */
+
+/* Takes a few at a time: the rest stays for workers that may be less busy, and in the order of its
+ * priority. */
+static void take_messages(nh_worker *worker) {
+    nh_handle *handles[TAKE_MOST];
+    size_t most = room(worker) < TAKE_MOST ? room(worker) : TAKE_MOST;
+    if (most == 0 || nh_queue_ready(worker->work->queue) == 0)
+        return;
+    size_t left;
+    size_t count = nh_queue_take(worker->work->queue, worker, handles, most, &left);
+    if (count > 0) /* tasks that end in this very turn are work, too: rest() tells idleness anew */
+        atomic_store_explicit(&worker->idle_since, UINT64_MAX, memory_order_relaxed);
+    if (count > 0 && left > 0)
+        worker->work->more(worker->work);
+    if (count > 0 && is_outdated(worker)) /* who reloads and then sends means the new rules */
+        follow_newest(worker);
+    for (size_t i = 0; i < count; i++)
+        start_task(worker, handles[i]);
 }
 
 /* ----------------------------------------------------------------- mailbox */

@@ -11,6 +11,7 @@
 -- message that somebody could have taken. lib/telling carries choices out.
 
 local crypto = require "crypto"
+local script = require "script"
 
 local M = {}
 
@@ -18,6 +19,8 @@ local Choice = {}
 
 local MOST = 100 -- targets of one choice
 local KEY_LONGEST = 200 -- bytes; the store, where turns are counted, takes some more
+local DEEPEST = 16 -- lists in lists
+local LONGEST = 4096 -- bytes of a target that a script names
 
 local function fail(kind, ...)
   error({ code = "config", message = kind .. ": " .. string.format(...) }, 0)
@@ -25,6 +28,39 @@ end
 
 function M.is(value)
   return getmetatable(value) == Choice
+end
+
+-- What is wrong with a target that a script made, to be read after "the target"; nil when nothing is.
+function M.fault(value, depth)
+  depth = depth or 1
+  if value == "" then
+    return "is empty"
+  elseif type(value) == "string" and #value > LONGEST then
+    return ("has more than %d bytes"):format(LONGEST)
+  elseif type(value) == "string" or M.is(value) then
+    return nil
+  elseif type(value) ~= "table" then
+    return ("is a %s, not a text or a table"):format(type(value))
+  elseif depth > DEEPEST then
+    return "has too many lists one inside the other"
+  end
+  if value.platform or value.value then
+    for _, name in ipairs { "platform", "type", "value" } do
+      if value[name] ~= nil and type(value[name]) ~= "string" then
+        return ("has a %s as its %s"):format(type(value[name]), name)
+      end
+    end
+    return nil
+  end
+  for key, inner in pairs(value) do
+    if math.type(key) ~= "integer" then
+      return ("has a field '%s'; there are platform, type and value"):format(tostring(key))
+    end
+    local fault = M.fault(inner, depth + 1)
+    if fault then
+      return ("[%d] %s"):format(key, fault)
+    end
+  end
 end
 
 local function check(kind, items)
@@ -36,8 +72,9 @@ local function check(kind, items)
     fail(kind, "has %d targets, at most %d are allowed", #items, MOST)
   end
   for index, item in ipairs(items) do
-    if type(item) ~= "string" and type(item) ~= "table" then
-      fail(kind, "target %d is a %s", index, type(item))
+    local fault = M.fault(item)
+    if fault then
+      fail(kind, "target %d %s", index, fault)
     end
   end
   for key in pairs(items) do
@@ -112,7 +149,17 @@ function makers.weighted(weights)
   return made
 end
 
-M.makers = makers
+-- What rules call: an error names their place.
+M.makers = {}
+for kind, maker in pairs(makers) do
+  M.makers[kind] = function(items)
+    local ok, made = pcall(maker, items)
+    if not ok then
+      error({ code = made.code, message = script.where(1) .. made.message }, 0)
+    end
+    return made
+  end
+end
 
 -- What a choice does when it is called in a handler: sends the message to it.
 function M.on_call(send)

@@ -36,9 +36,9 @@ local RETRY = {
 }
 
 -- A policy that stands over another: what it does not say is the other's.
-local GIVEN_RETRY = {}
+M.GIVEN_RETRY = {}
 for name, field in pairs(RETRY) do
-  GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max }
+  M.GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max }
 end
 
 local LIMITS = {
@@ -77,7 +77,7 @@ local BREAKER = { enabled = { type = "boolean", default = true } }
 local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY, limits = LIMITS, reload = RELOAD,
                  log = LOG, lanes = LANES, breaker = BREAKER }
 
--- What a message may have that a script makes (rules: send).
+-- What a message may have that a script makes or changes (rules: send).
 M.MESSAGE = {
   title = { type = "string" }, body = { type = "string" },
   format = { type = "string", one_of = { "text", "markdown", "html" } },
@@ -136,7 +136,7 @@ local function accounts(platforms)
     platform.account(name, adapter, options, path)
     all[name] = {
       platform = adapter_name, options = options, rate = platform.rate(common.rate, adapter.rate, path .. ".rate"),
-      retry = common.retry and schema.check(common.retry, GIVEN_RETRY, path .. ".retry"),
+      retry = common.retry and schema.check(common.retry, M.GIVEN_RETRY, path .. ".retry"),
     }
   end
   return all
@@ -218,27 +218,17 @@ function M.prepare(config, secrets)
   return prepared
 end
 
-local function copy(policy)
-  local own = {}
-  for name, value in pairs(policy) do
-    own[name] = value
-  end
-  return own
-end
-
-local function over(policy, own)
-  return own and setmetatable(own, { __index = policy }) or policy
-end
-
 -- A message's own retry policy over its route's over its account's over the configured one.
 function M.retry(message, of_route, of_account, configured)
-  return over(over(over(configured, of_account and copy(of_account)), of_route and copy(of_route)),
-    message.retry and copy(message.retry))
-end
-
--- A policy of the rules, checked.
-function M.check_retry(policy, path)
-  return schema.check(policy, GIVEN_RETRY, path)
+  local own = message.retry
+  if not own and not of_route and not of_account then
+    return configured
+  end
+  local policy = {}
+  for name in pairs(RETRY) do
+    policy[name] = own and own[name] or of_route and of_route[name] or of_account and of_account[name] or configured[name]
+  end
+  return policy
 end
 
 return M

@@ -126,8 +126,19 @@ end
 
 ---------------------------------------------------------------- attachments
 
--- The attachments as an adapter takes them, and a warning when it takes none.
-local function attach(message, adapter)
+-- The set of files that a message brings with it.
+function M.files(message)
+  local files = {}
+  for _, each in ipairs(message.attachments or NONE) do
+    if each.path then
+      files[each.path] = true
+    end
+  end
+  return files
+end
+
+-- The attachments as an adapter takes them, and a warning when it takes none. `files`: the paths that may be read; nil for any.
+local function attach(message, adapter, files)
   local given = message.attachments
   if not given or #given == 0 then
     return NONE
@@ -138,6 +149,9 @@ local function attach(message, adapter)
   for index, each in ipairs(given) do
     if each.path and message.untrusted then
       return nil, nil, ("attachments[%d].path: a message from outside may not read files; give content"):format(index)
+    elseif files and each.path and not files[each.path] then
+      return nil, nil, ("attachments[%d].path: rules cannot attach a file that the message has not brought; give its content")
+        :format(index)
     end
     local copy = {
       name = each.name or each.path:match("[^/]*$"), content_type = each.content_type, inline_id = each.inline_id,
@@ -166,7 +180,7 @@ function M.fit(letter, adapter)
   if problem then
     return nil, result.fail("too_large", problem)
   end
-  local attachments, warning, missing = attach(letter.message, adapter)
+  local attachments, warning, missing = attach(letter.message, adapter, letter.context.files)
   if not attachments then
     return nil, result.fail("invalid", missing)
   end

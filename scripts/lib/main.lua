@@ -9,7 +9,9 @@
 --   after(context, receipt)     runs the callbacks of a message that has settled
 --   self_test, check, test, explain: lib/tools, in a scratch state
 
+local choice = require "choice"
 local config = require "config"
+local content = require "content"
 local json = require "json"
 local platform = require "platform"
 local route = require "route"
@@ -39,6 +41,7 @@ end
 
 ----------------------------------------------------------------- receipts
 
+local WARNINGS_MOST = 20 -- of one receipt
 local STOPPED = { cancelled = "cancelled", expired = "expired" } -- by code; all else is failed
 
 local function result_of(entry, code, text)
@@ -51,8 +54,11 @@ local function result_of(entry, code, text)
   return each
 end
 
+-- How a message names its callback of each event.
+local ON = { complete = "on_complete", error = "on_error", retry = "on_retry", progress = "on_progress" }
+
 local function has_callbacks(event, message)
-  local name = message["on_" .. event]
+  local name = message[ON[event]]
   return #loaded.callbacks[event] > 0 or name and loaded.named[event][name]
 end
 
@@ -81,9 +87,9 @@ local function receipt(context, code, text, handled)
     code, text = code or first_failure.code, text or first_failure.error
   end
   local told = {
-    id = message.id, status = status, code = code, error = text,
+    id = context.id, status = status, code = code, error = text,
     results = #results > 0 and results or json.array(results),
-    created_at = message.created_at, settled_at = task.now(),
+    created_at = context.created_at, settled_at = task.now(),
     route = context.route, generation = loaded and generation or nil, warnings = context.warnings,
   }
   local after = loaded and (has_callbacks("complete", message) or status ~= "delivered" and has_callbacks("error", message))
@@ -103,20 +109,15 @@ local function call_back(event, context, what)
     local ok, raised, kind = script.guard(callback, what, message)
     if not ok then
       local problem = rules.problem(raised, kind)
-      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, message.id, problem.message))
+      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
     end
   end
   for _, callback in ipairs(loaded.callbacks[event]) do
     call(callback)
   end
-  local name = message["on_" .. event]
-  if name then
-    local callback = loaded.named[event][name]
-    if callback then
-      call(callback)
-    else
-      script.log("warn", "no such callback", ("on_%s of %s: the rules have no callback '%s'"):format(event, message.id, name))
-    end
+  local named = loaded.named[event][message[ON[event]]]
+  if named then
+    call(named)
   end
 end
 
@@ -160,18 +161,27 @@ local function shown(message, in_place)
   return copy
 end
 
-local function warn(context, warnings)
+local function warn(context, event, text)
   context.warnings = context.warnings or {}
-  for _, text in ipairs(warnings) do
-    if #context.warnings < 20 then
-      context.warnings[#context.warnings + 1] = text
-      script.log("warn", "template", text)
+  if #context.warnings < WARNINGS_MOST then
+    context.warnings[#context.warnings + 1] = text
+    script.log("warn", event, ("%s: %s"):format(context.id, text))
+  end
+end
+
+-- Callbacks that a message names and nobody has.
+local function check_callbacks(context)
+  for event, field in pairs(ON) do
+    local name = context.message[field]
+    if name and not (loaded and loaded.named[event][name]) then
+      warn(context, "no such callback", ("%s: the rules have no callback '%s' for this event%s"):format(field, name,
+        schema.suggest(name, schema.names(loaded and loaded.named[event] or {}))))
     end
   end
 end
 
 -- The words of a template for a platform; made once a letter and platform.
-local function renderer(context, named)
+local function renderer(context, name, named)
   local made = {}
   return function(message, adapter)
     local rendered = made[adapter.name]
@@ -179,12 +189,12 @@ local function renderer(context, named)
       local ok, words, warnings, code = script.guard(template.render, named, message, adapter.name)
       if not ok then
         local problem = rules.problem(words, warnings)
-        return nil, problem.message, problem.code
+        return nil, ("template '%s': %s"):format(name, problem.message), problem.code
       elseif not words then
         return nil, warnings, code or "script"
       end
-      if warnings then
-        warn(context, warnings)
+      for _, text in ipairs(warnings or {}) do
+        warn(context, "template", text)
       end
       rendered = words
       rendered.title = rendered.title or message.title or ""
@@ -209,7 +219,7 @@ local function letter_for(context, message, options)
       return nil, ("template: there is no template '%s'%s"):format(name,
         schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
     end
-    letter.template = renderer(context, named)
+    letter.template = renderer(context, name, named)
   end
   letter.shown = shown(message, not loaded)
   if loaded then
@@ -251,16 +261,53 @@ local function limit(context, text)
   error({ code = "script_limit", message = script.where(2) .. text }, 0)
 end
 
--- A message that a script made: what is missing in it is filled in from the one it was made for.
-local function adopt(context, made)
-  local ok, checked = pcall(schema.check, made, config.MESSAGE, "message", "invalid")
+-- schema.check, its error told with the place in the rules: `level` as script.where counts it, from the caller on.
+local function check_given(given, fields, path, level)
+  local ok, checked = pcall(schema.check, given, fields, path, "invalid")
   if not ok then
-    error({ code = "invalid", message = script.where(2) .. checked.message }, 0)
-  elseif not (checked.title or checked.body or checked.template) then
+    error({ code = "invalid", message = script.where(level + 1) .. checked.message }, 0)
+  end
+  return checked
+end
+
+-- A handler may have written to the message that it was called with.
+local function check_fields(message)
+  for name, field in pairs(config.MESSAGE) do
+    if message[name] ~= nil and type(message[name]) ~= field.type then
+      error({ code = "invalid", message = ("%smessage.%s: must be a %s, not a %s"):format(script.where(2), name, field.type,
+        type(message[name])) }, 0)
+    end
+  end
+  if message.retry then
+    check_given(message.retry, config.GIVEN_RETRY, "message.retry", 2)
+  end
+end
+
+-- What a copy of the message has of it that is only about the message itself.
+local OF_THE_MESSAGE = {
+  "id", "created_at", "deliver_at", "expires_at", "timeout", "dedupe_key", "on_complete", "on_error", "on_retry", "on_progress",
+}
+
+-- A message that a script made, or copied from the one it was called for.
+local function adopt(context, made)
+  local original, given = context.message, {}
+  for name, value in pairs(made) do
+    given[name] = value
+  end
+  for _, name in ipairs(OF_THE_MESSAGE) do
+    if rawequal(given[name], original[name]) then
+      given[name] = nil
+    end
+  end
+  local checked = check_given(given, config.MESSAGE, "message", 2)
+  if checked.retry then
+    check_given(checked.retry, config.GIVEN_RETRY, "message.retry", 2)
+  end
+  if not (checked.title or checked.body or checked.template) then
     error({ code = "invalid", message = script.where(2) .. "message: needs a title, a body or a template" }, 0)
   end
   context.adopted = (context.adopted or 0) + 1
-  checked.id = ("%s-%d"):format(context.message.id, context.adopted)
+  checked.id = ("%s-%d"):format(context.id, context.adopted)
   checked.created_at = task.now()
   checked.priority = checked.priority or context.message.priority
   return checked
@@ -268,7 +315,7 @@ end
 
 -- send(message, target, options): delivers now, in this coroutine, and returns what came of it.
 local function send(message, whom, options)
-  local context = task.context()
+  local context = rules.context "send"
   if type(message) ~= "table" then
     error({ code = "invalid", message = ("%ssend: the message must be a table, not a %s"):format(script.where(1),
       type(message)) }, 0)
@@ -277,12 +324,24 @@ local function send(message, whom, options)
   if context.sends > prepared.limits.sends then
     limit(context, ("send: more than %d sends for one message (limits.sends)"):format(prepared.limits.sends))
   end
-  local own = message == context.message and message or adopt(context, message)
+  local own = message
+  if message == context.message then
+    check_fields(message)
+  else
+    own = adopt(context, message)
+  end
   whom = whom or own.targets
   if whom == nil then
     error({ code = "invalid", message = script.where(1) .. "send: names no target, and neither does the message" }, 0)
   end
-  options = options and schema.check(options, SEND, "send", "invalid") or {}
+  local fault = choice.fault(whom)
+  if fault then
+    error({ code = "invalid", message = ("%ssend: the target %s"):format(script.where(1), fault) }, 0)
+  end
+  options = options and check_given(options, SEND, "send", 1) or {}
+  if options.retry then
+    check_given(options.retry, config.GIVEN_RETRY, "send.retry", 1)
+  end
   local letter, problem, code = letter_for(context, own, options)
   if not letter then
     return { ok = false, code = code, error = problem, results = {} }
@@ -299,8 +358,9 @@ local function resolver(text)
     if not ok then
       error(rules.problem(answer, kind), 0)
     elseif answer ~= nil then
-      if type(answer) ~= "string" and type(answer) ~= "table" then
-        error({ code = "script", message = ("resolve: '%s' became a %s, not a target"):format(text, type(answer)) }, 0)
+      local fault = choice.fault(answer)
+      if fault then
+        error({ code = "script", message = ("resolve: what '%s' stands for %s"):format(text, fault) }, 0)
       end
       return answer
     end
@@ -315,7 +375,7 @@ function M.setup(given, on_problem)
   if not script.folder() then
     return
   end
-  require("choice").on_call(send)
+  choice.on_call(send)
   generation = script.generation()
   loaded = rules.load(send, platform.known(), on_problem)
   target.setup(given, #loaded.resolvers > 0 and resolver or nil)
@@ -371,6 +431,18 @@ local function route_names(plans)
   return table.concat(names, ", ")
 end
 
+-- Ends the message when its routes' time is over; what several allow together is the longest. The message's own timeout
+-- stands over it.
+local function limit_time(context, plans)
+  local longest = context.message.timeout and math.huge or 0
+  for _, plan in ipairs(plans) do
+    longest = math.max(longest, plan.timeout or math.huge)
+  end
+  if longest < math.huge then
+    task.deadline(math.max(0, context.message.created_at + longest - task.now()))
+  end
+end
+
 local OWN = { {} } -- what no route decides: the message's own targets
 
 local function plans_for(context)
@@ -394,18 +466,25 @@ local function plans_for(context)
     return OWN
   end
   context.route = route_names(plans)
+  limit_time(context, plans)
   return plans
 end
 
 function M.run(context)
   local message = context.message
   context.entries, context.done, context.total = {}, 0, 0
+  context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
+  if loaded then
+    message.metadata = message.metadata or {} -- so that rules may ask for a field of it
+    context.files = content.files(message) -- rules can name no other ones
+  end
   for name in pairs(message.platform or {}) do
     if not platform.known()[name] then
       return receipt(context, "invalid", ("platform.%s: there is no platform of this name%s"):format(name,
         schema.suggest(name, schema.names(platform.known()))))
     end
   end
+  check_callbacks(context)
   local plans, problem = plans_for(context)
   if plans == OWN and not (message.targets and #message.targets > 0) then
     return receipt(context, "no_route", loaded and "no route matches, and the message names no target"

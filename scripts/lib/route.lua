@@ -64,9 +64,17 @@ local function check_fields(route, fail, options)
   local to, kind = route.to, type(route.to)
   if to == "" or kind == "number" or to == true or kind == "table" and next(to) == nil then
     fail("to: must be a target or a list of targets")
+  elseif to and options.target_fault and options.target_fault(to) then
+    fail("to: the target " .. options.target_fault(to))
   elseif route.name == "" then
     fail("name: is empty")
-  elseif route.timeout and not (route.timeout > 0 and route.timeout < math.huge) then
+  elseif route.retry and options.check_retry then
+    local ok, problem = pcall(options.check_retry, route.retry)
+    if not ok then
+      fail(problem.message)
+    end
+  end
+  if route.timeout and not (route.timeout > 0 and route.timeout < math.huge) then
     fail("timeout: must be a number of seconds above 0")
   elseif route.template and options.templates and not options.templates[route.template] then
     fail(("template: there is no template '%s'%s"):format(route.template,
@@ -238,7 +246,8 @@ function compile_list(state, routes, inherited, parent_path, parent_place, depth
   return index_list(nodes)
 end
 
--- options.templates: a set of the names that there are; without it any name is taken.
+-- options.templates: a set of the names that there are; without it any name is taken. options.check_retry(policy) raises
+-- { message } for one that is wrong, options.target_fault(target) tells what is wrong with one.
 function M.compile(routes, options)
   local state = { options = options or {}, count = 0, raises = false, paths = {} }
   local list = compile_list(state, routes, {}, nil, nil, 1)

@@ -4,6 +4,7 @@
 -- Everything of a rules file that runs, runs inside script.guard: it has a time limit, and what it raises ends here.
 
 local choice = require "choice"
+local config = require "config"
 local json = require "json"
 local route = require "route"
 local schema = require "schema"
@@ -27,6 +28,15 @@ function M.problem(raised, kind)
     return { code = kind or raised.code, message = tostring(raised.message) }
   end
   return { code = kind or "script", message = tostring(raised) }
+end
+
+-- The context of the message for which a script calls `name`; an error of the script when there is none.
+function M.context(name)
+  local ok, context = pcall(task.context)
+  if not ok then
+    fail("%s%s can only be called for a message, and in its own coroutine", script.where(2), name)
+  end
+  return context
 end
 
 ----------------------------------------------------------------- the API
@@ -105,6 +115,7 @@ local HTTP = {
 -- http { url =, method =, headers =, body = | json =, timeout = } → { status, headers, body }; or nil, message, code. An
 -- answer with a status of 400 is an answer.
 local function http(options)
+  M.context "http"
   if type(options) == "string" then
     options = { url = options }
   elseif type(options) ~= "table" then
@@ -258,7 +269,10 @@ end
 
 -- With all problems asked for, each route is tried by itself first.
 local function compile_routes(self, attempt, one_by_one)
-  local options = { templates = self.definitions }
+  local options = {
+    templates = self.definitions, target_fault = choice.fault,
+    check_retry = function(policy) schema.check(policy, config.GIVEN_RETRY, "retry") end,
+  }
   local good = true
   for _, each in ipairs(one_by_one and self.routes or {}) do
     good = attempt(function()

@@ -43,6 +43,9 @@ local function at(seconds, f)
 end
 
 local function step(strand)
+  if strand.owner.stopped then
+    return
+  end
   running = strand
   local outcome = table.pack(coroutine.resume(strand.co, table.unpack(strand.given, 1, strand.given.n)))
   running = nil
@@ -104,6 +107,13 @@ function task.sleep(seconds)
     wake(strand)
   end)
   return wait()
+end
+
+function task.deadline(seconds)
+  local owner = running.owner
+  at(seconds, function()
+    owner.stop("timeout", "the message's time is over")
+  end)
 end
 
 function task.context()
@@ -241,17 +251,33 @@ function M.run(main, messages, options)
   for index, message in ipairs(messages) do
     local owner = { context = { message = message } }
     message.created_at = message.created_at or started + (message.at or 0)
-    local after = message.at or 0
+    local after = message.at or math.max(0, (message.deliver_at or started) - started)
     message.at = nil
     at(after, function()
+      local function settle(told, callbacks)
+        receipts[index] = told
+        if callbacks then
+          spawn({ context = owner.context }, main.after, owner.context, told)
+        end
+      end
+      function owner.stop(code, text)
+        if not receipts[index] then
+          owner.stopped = true
+          local _, told, callbacks = main.stop(owner.context, code, text)
+          settle(told, callbacks)
+        end
+      end
+      if message.timeout then
+        at(message.timeout, function() owner.stop("timeout", "the message's time is over") end)
+      end
+      if message.expires_at then
+        at(math.max(0, message.expires_at - task.now()), function() owner.stop("expired", "the message has expired") end)
+      end
       spawn(owner, main.run, owner.context).ended = function(ok, status, told, callbacks)
         if not ok then
           error(status, 0)
         end
-        receipts[index] = told
-        if callbacks then
-          spawn(owner, main.after, owner.context, told)
-        end
+        settle(told, callbacks)
       end
     end)
   end

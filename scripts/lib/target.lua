@@ -173,18 +173,27 @@ end
 
 -------------------------------------------------------------------- names
 
+local DEEPEST = 16 -- names that stand for names
+local NAMES_MOST = 2000 -- that one target stands for, those on the way included
+
 local resolve
+
+-- Resolves what a name stands for. `trail` has the names that led here, inside each other.
+local function follow(text, named, add, trail)
+  if trail.inside[text] then
+    return add(failed(text, "unknown_target", "the target '%s' leads back to itself", text))
+  elseif trail.depth == DEEPEST then
+    return add(failed(text, "unknown_target", "more than %d names lead to each other, the last of them '%s'", DEEPEST, text))
+  end
+  trail.inside[text], trail.depth = true, trail.depth + 1
+  resolve(named, add, trail)
+  trail.inside[text], trail.depth = nil, trail.depth - 1
+end
 
 local function add_name(text, add, trail)
   local named = config.targets[text]
   if named ~= nil then
-    if trail[text] then
-      return add(failed(text, "unknown_target", "the target '%s' leads back to itself", text))
-    end
-    trail[text] = true
-    resolve(named, add, trail)
-    trail[text] = nil
-    return
+    return follow(text, named, add, trail)
   end
   local account, message = find_account(text)
   if account then
@@ -230,18 +239,15 @@ local function add_resolved(text, add, trail)
   if answer == nil then
     return false
   end
-  if trail[text] then
-    add(failed(text, "unknown_target", "the target '%s' leads back to itself", text))
-    return true
-  end
-  trail[text] = true
-  resolve(answer, add, trail)
-  trail[text] = nil
+  follow(text, answer, add, trail)
   return true
 end
 
 function resolve(target, add, trail)
-  if type(target) == "table" then
+  trail.count = trail.count + 1
+  if trail.count > NAMES_MOST then
+    error({ code = "script_limit", message = ("a target that stands for more than %d others"):format(NAMES_MOST) }, 0)
+  elseif type(target) == "table" then
     if choice.is(target) then
       return add { choice = target }
     elseif target.platform or target.value then
@@ -293,7 +299,7 @@ function M.resolve(target, seen)
       seen[key] = entry
       entries[#entries + 1] = entry
     end
-  end, {})
+  end, { inside = {}, depth = 0, count = 0 })
   return entries, choices, before
 end
 

@@ -125,6 +125,17 @@ local function all_ok(entries)
   return true
 end
 
+-- Somebody else tells them at the moment: their results are waited for, a little longer each time.
+local function await(entries)
+  local pause = 0.01
+  for _, entry in ipairs(entries) do
+    while not entry.result do
+      task.sleep(pause)
+      pause = math.min(pause * 2, 1)
+    end
+  end
+end
+
 -- → whether everybody was told who had to be. The entries that were made are added to `own` and to the context's.
 function tell(letter, whom, seen, own)
   local context = letter.context
@@ -153,6 +164,9 @@ function tell(letter, whom, seen, own)
     chosen = at_once(jobs, function(job)
       return run_job(letter, job, seen, own)
     end)
+  end
+  if before then
+    await(before)
   end
   return chosen and all_ok(entries) and (not before or all_ok(before))
 end

@@ -2,6 +2,7 @@
 -- do their own tests pass, what would become of a message.
 
 local choice = require "choice"
+local config = require "config"
 local delivery = require "delivery"
 local json = require "json"
 local route = require "route"
@@ -60,14 +61,26 @@ end
 
 local count = 0
 
+local MESSAGE = {
+  id = { type = "string" }, at = { type = "number", min = 0 }, created_at = { type = "number" }, deliver_at = { type = "number" },
+  expires_at = { type = "number" }, timeout = { type = "number", min = 0 }, dedupe_key = { type = "string" },
+  on_complete = { type = "string" }, on_error = { type = "string" }, on_retry = { type = "string" },
+  on_progress = { type = "string" },
+}
+for name, field in pairs(config.MESSAGE) do
+  MESSAGE[name] = field
+end
+
 -- What a test sees of a message: a copy, complete.
 local function complete(message)
   if type(message) ~= "table" then
     error("simulate: a message must be a table, not a " .. type(message), 3)
   end
-  local copy = {}
-  for name, value in pairs(message) do
-    copy[name] = value
+  local ok, copy = pcall(schema.check, message, MESSAGE, "message", "invalid")
+  if not ok then
+    error("simulate: " .. copy.message, 3)
+  elseif not (copy.title or copy.body or copy.template) then
+    error("simulate: a message needs a title, a body or a template", 3)
   end
   count = count + 1
   copy.id = copy.id or ("simulated-%d"):format(count)
@@ -104,28 +117,35 @@ local function environment_of_tests(main, environment)
   return own
 end
 
+local TESTS_MOST = 10000 -- of one file
+
 -- Runs the folder's tests; → a list of { name, ok, error }.
 local function run_tests(main, loaded)
   simulation = simulation or require "simulation"
   local outcomes = {}
+  local function run(file, title, body)
+    simulation.forget()
+    local ok, raised, kind = script.guard(body)
+    outcomes[#outcomes + 1] = {
+      file = file, name = title, ok = ok, error = not ok and rules.problem(raised, kind).message or nil,
+    }
+    return ok
+  end
   for _, name in ipairs(loaded.tests) do
     local environment = environment_of_tests(main, loaded.environment)
-    local asked = false
-    -- test("what it shows", function() … end): each is reported by itself.
+    local asked = {}
+    -- test("what it shows", function() … end): each runs when the file has, by itself and with limits of its own.
     environment.test = function(title, body)
-      asked = true
-      simulation.forget()
-      local ok, raised, kind = script.guard(body)
-      outcomes[#outcomes + 1] = {
-        file = name, name = tostring(title), ok = ok, error = not ok and rules.problem(raised, kind).message or nil,
-      }
+      if type(body) ~= "function" or #asked == TESTS_MOST then
+        error(type(body) ~= "function" and "test: takes a title and a function" or "test: more than " .. TESTS_MOST, 2)
+      end
+      asked[#asked + 1] = { title = tostring(title), body = body }
     end
-    simulation.forget()
-    local ok, raised, kind = script.guard(script.load(name, environment))
-    if not ok or not asked then
-      outcomes[#outcomes + 1] = {
-        file = name, name = name, ok = ok, error = not ok and rules.problem(raised, kind).message or nil,
-      }
+    if run(name, name, script.load(name, environment)) and #asked > 0 then
+      outcomes[#outcomes] = nil -- the file's own is told by its tests
+    end
+    for _, each in ipairs(asked) do
+      run(name, each.title, each.body)
     end
   end
   return outcomes
@@ -162,22 +182,37 @@ end
 
 -------------------------------------------------------------------- check
 
+-- The errors of a target, and of those that its choices choose among.
+local function faults_of(whom, into)
+  local ok, entries, choices = pcall(target.resolve, whom, {})
+  if not ok then
+    return into -- told by the route itself
+  end
+  for _, entry in ipairs(entries) do
+    into[#into + 1] = entry.result and entry.result.error
+  end
+  for _, each in ipairs(choices or {}) do
+    for _, item in ipairs(each.items) do
+      faults_of(item, into)
+    end
+  end
+  return into
+end
+
 -- Names in `to` that nobody would be told by.
 local function unknown_targets(loaded, add)
-  local function look(list, path)
+  local function look(list, path, source)
     for index, each in ipairs(list) do
       local name = path .. (each.name or tostring(index))
-      local ok, entries = pcall(target.resolve, each.to or {}, {})
-      for _, entry in ipairs(ok and entries or {}) do
-        if entry.result then
-          add(("%s: route '%s': to: %s"):format(each.source or "rules", name, entry.result.error))
-        end
+      local from = each.source or source
+      for _, fault in ipairs(each.to and not choice.fault(each.to) and faults_of(each.to, {}) or {}) do
+        add(("%s: route '%s': to: %s"):format(from, name, fault))
       end
-      look(type(each.routes) == "table" and each.routes or {}, name .. "/")
+      look(type(each.routes) == "table" and each.routes or {}, name .. "/", from)
     end
   end
   if #loaded.resolvers == 0 then -- they may know any name, and may wait for somebody else
-    look(loaded.routes, "")
+    look(loaded.routes, "", "rules")
   end
 end
 
