@@ -12,6 +12,11 @@
  * them on again, which is why one stands at the root of each (nh_guard, the sandbox's coroutines).
  * An error handler runs inside the hook, so it must not be a script's: see on_xpcall_error.
  *
+ * What counts is the thread's own time, or a busy machine would fail messages whose scripts had no
+ * turn. Asking for it is a system call, so the coarse clock comes first: once an eighth of a slice
+ * has passed on it the thread's time is noted, and when the rest has, looked at again, until the
+ * thread has really run for so long.
+ *
  * Memory: a refused request makes Lua collect everything and ask again. The second request must fit
  * with an eighth of the budget to spare, or a script at its limit would pay a full collection for
  * every allocation.
@@ -98,13 +103,32 @@ static void overrun_time(nh_limiter *limiter, lua_State *L) {
             limiter->limits.slice);
 }
 
+static uint64_t first_part(const nh_limits *limits) {
+    return (uint64_t)(limits->slice / 8 * (double)NH_SECOND);
+}
+
+/* Whether the thread has run for a whole slice; else the deadline is when it can have. */
+static bool is_used_up(const nh_limits *limits, nh_slice *slice, uint64_t now) {
+    uint64_t ran = nh_clock_read(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t rest = (uint64_t)(limits->slice * (double)NH_SECOND) - first_part(limits);
+    if (!slice->began)
+        slice->began = ran;
+    uint64_t used = ran - slice->began;
+    if (used >= rest)
+        return true;
+    slice->deadline = now + rest - used;
+    return false;
+}
+
 /* Reads the clock and remembers an overrun of time, once. */
 static bool is_overdue(nh_limiter *limiter, lua_State *L) {
+    uint64_t now = coarse_now();
     limiter->work = 0;
-    if (coarse_now() < limiter->slice.deadline)
+    if (limiter->slice.overrun)
+        return true;
+    if (now < limiter->slice.deadline || !is_used_up(&limiter->limits, &limiter->slice, now))
         return false;
-    if (!limiter->slice.overrun)
-        overrun_time(limiter, L);
+    overrun_time(limiter, L);
     return true;
 }
 
@@ -269,7 +293,7 @@ void nh_limiter_caught(lua_State *L) {
 
 static void begin(nh_limiter *limiter, lua_State *L) {
     limiter->slice = (nh_slice){.L = L,
-                                .deadline = nh_after(coarse_now(), limiter->limits.slice),
+                                .deadline = coarse_now() + first_part(&limiter->limits),
                                 .base = limiter->held,
                                 .guarded = true};
     limiter->tight = false;
@@ -291,7 +315,12 @@ nh_slice nh_limiter_enter(nh_limiter *limiter, lua_State *co) {
 }
 
 void nh_limiter_leave(nh_limiter *limiter, const nh_slice *outer) {
+    nh_slice inner = limiter->slice;
     limiter->slice = *outer;
+    if (inner.lent) { /* it ran on the outer one's time */
+        limiter->slice.deadline = inner.deadline;
+        limiter->slice.began = inner.began;
+    }
 }
 
 /* ------------------------------------------------------------------- guard */

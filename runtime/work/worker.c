@@ -221,6 +221,8 @@ static nh_err host_sleep(nh_op *op, double seconds, nh_error *error) {
     p->ended.call = pending_ended;
     p->timer.fire = sleep_over;
     p->started = true;
+    /* From now on, not from the beginning of the turn: no sleep is shorter than what was asked. */
+    seconds += (double)(nh_monotonic() - nh_loop_now(worker->loop)) / (double)NH_SECOND;
     if (nh_timer_start(worker->loop, &p->timer, seconds) != NH_OK) {
         free_pending(p);
         return nh_fail_memory(error);
