@@ -28,7 +28,12 @@
 #include "runtime/script/watch.h"
 #include "runtime/store/shared.h"
 
-enum { FOLDERS_MOST = 16, CONFIG_BYTES_MAX = 1 << 20, YOUNG_SECONDS = 10 };
+enum {
+    FOLDERS_MOST = 16,
+    CONFIG_BYTES_MAX = 1 << 20,
+    YOUNG_SECONDS = 1,
+    TASKS_MANY = 1000, /* messages of a state, from which on it may be full because of them */
+};
 
 struct nh_engine {
     nh_bundle *bundle;
@@ -540,9 +545,13 @@ static size_t vm_memory(const nh_vm *vm) {
     return vm->limiter.held;
 }
 
-/* A state that stays full after a collection; not a young one, which would be full again at once.
- */
+/* A state that stays full after a collection is worn, but not a young one, which would be full
+ * again at once. One that many messages have half filled (they sleep, as a rule) takes no more,
+ * too: they need the other half when they wake, and a collection of a full state would come with
+ * every message. */
 static bool vm_worn(nh_vm *vm) {
+    if (vm->tasks >= TASKS_MANY && vm->limiter.held > vm->limiter.limits.state_memory / 2)
+        return true;
     if (!nh_limiter_is_high(&vm->limiter) ||
         nh_monotonic() - vm->opened < (uint64_t)YOUNG_SECONDS * NH_SECOND)
         return false;

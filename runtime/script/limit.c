@@ -12,6 +12,11 @@
  * them on again, which is why one stands at the root of each (nh_guard, the sandbox's coroutines).
  * An error handler runs inside the hook, so it must not be a script's: see on_xpcall_error.
  *
+ * What counts is the thread's own time, or a busy machine would fail messages whose scripts had no
+ * turn. Asking for it is a system call, so the coarse clock comes first: once an eighth of a slice
+ * has passed on it the thread's time is noted, and when the rest has, looked at again, until the
+ * thread has really run for so long.
+ *
  * Memory: a refused request makes Lua collect everything and ask again. The second request must fit
  * with an eighth of the budget to spare, or a script at its limit would pay a full collection for
  * every allocation.
@@ -37,7 +42,6 @@ enum {
 };
 
 static const char LIMIT[] = "notifyhub.limit"; /* metatable of limit errors */
-static const double OF_SLICE = 0.7;            /* of a slice, from its first quarter on */
 static char TRACEBACK;                         /* registry key; its address matters */
 
 static void on_count(lua_State *L, lua_Debug *debug);
@@ -104,29 +108,31 @@ static void overrun_time(nh_limiter *limiter, lua_State *L) {
             limiter->loading ? "loading" : "slice");
 }
 
-/* Reads the clock and remembers an overrun of time, once. What counts is the time that the thread
- * had a processor for, so that a busy machine fails no honest script; but asking for that costs a
- * system call, so it is asked only for scripts that run long: after a quarter of the slice, which
- * is where the count begins, and when the slice is over. */
+static uint64_t first_part(const nh_limits *limits) {
+    return (uint64_t)(limits->slice / 8 * (double)NH_SECOND);
+}
+
+/* Whether the thread has run for a whole slice; else the deadline is when it can have. */
+static bool is_used_up(const nh_limits *limits, nh_slice *slice, uint64_t now) {
+    uint64_t ran = nh_clock_read(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t rest = (uint64_t)(limits->slice * (double)NH_SECOND) - first_part(limits);
+    if (!slice->began)
+        slice->began = ran;
+    uint64_t used = ran - slice->began;
+    if (used >= rest)
+        return true;
+    slice->deadline = now + rest - used;
+    return false;
+}
+
+/* Reads the clock and remembers an overrun of time, once. */
 static bool is_overdue(nh_limiter *limiter, lua_State *L) {
-    nh_slice *slice = &limiter->slice;
     uint64_t now = coarse_now();
     limiter->work = 0;
-    if (slice->overrun)
+    if (limiter->slice.overrun)
         return true;
-    if (now < slice->look)
+    if (now < limiter->slice.deadline || !is_used_up(&limiter->limits, &limiter->slice, now))
         return false;
-    uint64_t used = nh_clock_read(CLOCK_THREAD_CPUTIME_ID);
-    if (slice->used == 0) {
-        slice->used = used;
-        slice->look = slice->deadline;
-        return false;
-    }
-    uint64_t may = (uint64_t)(limiter->limits.slice * OF_SLICE * (double)NH_SECOND);
-    if (used - slice->used < may) {
-        slice->look = slice->deadline = now + may - (used - slice->used);
-        return false;
-    }
     overrun_time(limiter, L);
     return true;
 }
@@ -291,10 +297,8 @@ void nh_limiter_caught(lua_State *L) {
 /* ------------------------------------------------------------------ slices */
 
 static void begin(nh_limiter *limiter, lua_State *L) {
-    uint64_t now = coarse_now();
     limiter->slice = (nh_slice){.L = L,
-                                .look = nh_after(now, limiter->limits.slice / 4),
-                                .deadline = nh_after(now, limiter->limits.slice),
+                                .deadline = coarse_now() + first_part(&limiter->limits),
                                 .base = limiter->held,
                                 .guarded = true};
     limiter->tight = false;
@@ -316,7 +320,12 @@ nh_slice nh_limiter_enter(nh_limiter *limiter, lua_State *co) {
 }
 
 void nh_limiter_leave(nh_limiter *limiter, const nh_slice *outer) {
+    nh_slice inner = limiter->slice;
     limiter->slice = *outer;
+    if (inner.lent) { /* it ran on the outer one's time */
+        limiter->slice.deadline = inner.deadline;
+        limiter->slice.began = inner.began;
+    }
 }
 
 /* ------------------------------------------------------------------- guard */

@@ -29,7 +29,7 @@
 #include "runtime/script/slab.h"
 
 typedef struct nh_limits {
-    double slice;           /* seconds of processor time without a pause */
+    double slice;           /* seconds of the processor without a pause */
     size_t state_memory;    /* bytes that a state holds while a script makes it grow */
     size_t message_memory;  /* bytes that it grows in one slice */
     int depth;              /* calls inside each other; seen when the hook looks, so not sharp */
@@ -46,9 +46,8 @@ typedef struct nh_limits {
 /* The time between two waits of a coroutine, as far as a guard is in it. */
 typedef struct nh_slice {
     lua_State *L;      /* whose guarded code runs: gives an error its place */
-    uint64_t deadline; /* ns of the coarse monotonic clock */
-    uint64_t look;     /* the same: when to look at what was used */
-    uint64_t used;     /* ns of the thread's processor time at the first look; 0: none yet */
+    uint64_t deadline; /* ns of the coarse monotonic clock: when to look at the thread's own */
+    uint64_t began;    /* ns of the thread's own clock at the first such look; 0: none yet */
     size_t base;       /* bytes held when it began */
     nh_err overrun;    /* NH_OK, or the limit that was broken: nothing guarded goes on */
     bool guarded;      /* a script's code runs */

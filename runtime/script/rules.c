@@ -1,6 +1,7 @@
 /* rules.c — reads a folder of rules. What is read is one moment's picture as far as a file system
- * gives one: the watcher waits until a folder is quiet, and each file is read whole before anything
- * of it is used.
+ * gives one: the watcher waits until a folder is quiet, each file is read whole before anything of
+ * it is used, and a link that leads to the folder is followed once, so that a folder exchanged
+ * meanwhile is not read in parts. Errors and chunks name files by the path that was given.
  */
 #include "runtime/script/rules.h"
 
@@ -17,7 +18,7 @@
 #include "runtime/core/error.h"
 #include "runtime/script/file.h"
 
-enum { TEMPLATE_BYTES_MAX = 256 << 10, DEPTH_MOST = 2 };
+enum { TEMPLATE_BYTES_MAX = 256 << 10, DEPTH_MOST = 1 };
 
 typedef struct template_file {
     char *name;
@@ -39,6 +40,7 @@ typedef struct loading {
     lua_State *L; /* compiles */
     nh_problems *problems;
     nh_error *error;
+    char root[PATH_MAX]; /* where the folder really is */
     size_t files;
     bool failed;
 } loading;
@@ -81,6 +83,26 @@ static bool is_text(const char *name) {
     return has_suffix(name, ".txt") || has_suffix(name, ".md") || has_suffix(name, ".html");
 }
 
+/* The place to read what has this path below the folder. */
+static const char *real_place(const loading *l, const char *path, char place[2 * PATH_MAX]) {
+    snprintf(place, 2 * PATH_MAX, "%s%s", l->root, path + strlen(l->rules->folder));
+    return place;
+}
+
+/* The text of a file; errors name it by its path as given. */
+static char *read_text(const loading *l, const char *path, size_t most, size_t *length,
+                       nh_error *error) {
+    char place[2 * PATH_MAX];
+    char *text = nh_file_read(real_place(l, path, place), most, length, error);
+    const char *words = text ? NULL : strstr(error->message, place);
+    if (words) {
+        char rest[NH_ERROR_MESSAGE_MAX];
+        snprintf(rest, sizeof rest, "%s", words + strlen(place));
+        nh_fail(error, error->code, "%.500s%.400s", path, rest);
+    }
+    return text;
+}
+
 /* Editors leave files that look like others: "#name.lua#" and "name.lua~" do not end in .lua,
  * ".#name.lua" is hidden. */
 static int visible(const struct dirent *entry) {
@@ -91,7 +113,7 @@ static bool add_script(loading *l, const char *path, const char *name) {
     char chunk[PATH_MAX + 1];
     size_t length;
     nh_error fault;
-    char *source = nh_file_read(path, NH_SCRIPT_BYTES_MAX, &length, &fault);
+    char *source = read_text(l, path, NH_SCRIPT_BYTES_MAX, &length, &fault);
     snprintf(chunk, sizeof chunk, "@%s", path);
     nh_err failed =
         source ? nh_bundle_add(l->rules->scripts, l->L, name, chunk, source, length, &fault)
@@ -104,7 +126,7 @@ static bool add_template(loading *l, const char *path, const char *name) {
     nh_rules *rules = l->rules;
     nh_error fault;
     template_file made = {.name = strdup(name)};
-    made.text = nh_file_read(path, TEMPLATE_BYTES_MAX, &made.length, &fault);
+    made.text = read_text(l, path, TEMPLATE_BYTES_MAX, &made.length, &fault);
     template_file *grown =
         realloc(rules->templates, (rules->template_count + 1) * sizeof *rules->templates);
     if (grown)
@@ -124,7 +146,7 @@ static bool walk(loading *l, const char *path, const char *prefix, int depth);
 
 static bool visit(loading *l, const char *folder, const char *prefix, const char *entry,
                   int depth) {
-    char path[PATH_MAX], name[PATH_MAX];
+    char path[PATH_MAX], name[PATH_MAX], place[2 * PATH_MAX];
     struct stat status;
     nh_error fault;
     if (snprintf(path, sizeof path, "%s/%s", folder, entry) >= (int)sizeof path ||
@@ -132,7 +154,7 @@ static bool visit(loading *l, const char *folder, const char *prefix, const char
         nh_fail(&fault, NH_E_CONFIG, "%.500s: the path is too long", folder);
         return tolerate(l, &fault);
     }
-    if (stat(path, &status) != 0)
+    if (stat(real_place(l, path, place), &status) != 0)
         return true; /* gone since the folder was listed, or a link to nowhere: editors' locks */
     if (S_ISDIR(status.st_mode)) {
         snprintf(name, sizeof name, "%s%.255s.", prefix, entry);
@@ -160,8 +182,9 @@ static int by_bytes(const struct dirent **a, const struct dirent **b) {
 /* In the order of the bytes, not of a locale: the same everywhere. */
 static bool walk(loading *l, const char *path, const char *prefix, int depth) {
     struct dirent **entries;
+    char place[2 * PATH_MAX];
     nh_error fault;
-    int count = scandir(path, &entries, visible, by_bytes);
+    int count = scandir(real_place(l, path, place), &entries, visible, by_bytes);
     if (count < 0) {
         nh_fail(&fault, NH_E_CONFIG, "%s%s: %s", depth == 0 ? "rules: " : "", path,
                 strerror(errno));
@@ -185,6 +208,8 @@ nh_rules *nh_rules_load(const char *folder, nh_problems *problems, nh_error *err
         l.failed = true;
     } else {
         atomic_init(&rules->refs, 1);
+        if (!realpath(folder, l.root)) /* the walk says what is wrong */
+            snprintf(l.root, sizeof l.root, "%s", folder);
         walk(&l, folder, "", 0);
     }
     if (l.L)

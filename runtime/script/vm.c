@@ -151,6 +151,7 @@ void nh_vm_log(nh_vm *vm, nh_log_level level, const char *event, const char *tex
 }
 
 void nh_vm_count_task(nh_vm *vm, int change) {
+    vm->tasks += (size_t)change;
     if (vm->setup.generation)
         atomic_fetch_add_explicit(&vm->setup.generation->tasks, (size_t)change,
                                   memory_order_relaxed);

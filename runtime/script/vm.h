@@ -48,6 +48,7 @@ struct nh_vm {
     nh_task *ended;    /* the last task that ended, so that a failure afterwards is not its own */
     nh_text text;      /* json.encode's */
     int main;          /* registry reference of the table that lib/main returns */
+    size_t tasks;      /* messages that run here, callbacks included */
     nh_engine *engine; /* a worker's */
     uint64_t opened;   /* monotonic ns */
     struct nh_shared *shared;       /* of all workers; NULL in a scratch state */

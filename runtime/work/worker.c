@@ -331,6 +331,8 @@ static nh_err host_sleep(nh_op *op, double seconds, nh_error *error) {
     p->ended.call = pending_ended;
     p->timer.fire = sleep_over;
     p->started = true;
+    /* From now on, not from the beginning of the turn: no sleep is shorter than what was asked. */
+    seconds += (double)(nh_monotonic() - nh_loop_now(worker->loop)) / (double)NH_SECOND;
     if (nh_timer_start(worker->loop, &p->timer, seconds) != NH_OK) {
         free_pending(p);
         return nh_fail_memory(error);
@@ -576,6 +578,15 @@ static void drain_over(nh_timer *timer) {
             t = t->next;
 }
 
+/* What older scripts still run has until `drain`. A vm that was replaced only because it was worn
+ * has all the time that it wants. */
+static void limit_drain(nh_worker *worker) {
+    for (generation *old = worker->replaced; old; old = old->next)
+        if (old->number != worker->current->number && old->tasks > 0 && old->drain.position == 0)
+            /* without memory for the timer it would only live longer */
+            nh_timer_start(worker->loop, &old->drain, worker->work->drain);
+}
+
 static nh_err open_generation(nh_worker *worker, nh_error *error) {
     const nh_engine_ops *ops = worker->work->ops;
     generation *made = calloc(1, sizeof *made);
@@ -592,10 +603,9 @@ static nh_err open_generation(nh_worker *worker, nh_error *error) {
     if (worker->current) {
         worker->current->next = worker->replaced;
         worker->replaced = worker->current;
-        if (worker->current->tasks > 0) /* without a timer it would only live longer */
-            nh_timer_start(worker->loop, &worker->current->drain, worker->work->drain);
     }
     worker->current = made;
+    limit_drain(worker);
     return NH_OK;
 }
 

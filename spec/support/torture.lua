@@ -1,0 +1,79 @@
+-- What the programs of spec/flow share: they run under `notifyhub run`, each for as many seconds as its first argument says,
+-- print what they measured, and end with 1 when something did not hold.
+--
+-- What must hold always (nothing lost, nothing failed) is checked with `check`. A time holds on a machine that does nothing
+-- else: `figure` checks it too, but forgives a loaded machine and a sanitizer (NH_SANITIZE, or NH_TOLERANT in the
+-- environment), where it only prints.
+
+local M = {}
+
+local sanitizer = os.getenv "NH_SANITIZE"
+M.sanitized = sanitizer ~= nil and sanitizer ~= ""
+M.strict = not M.sanitized and not os.getenv "NH_TOLERANT"
+-- How much longer what is bounded by the clock may take here.
+M.slow = M.sanitized and 10 or 1
+
+local wrong = 0
+
+function M.say(...)
+  print(string.format(...))
+  io.stdout:flush()
+end
+
+function M.check(holds, ...)
+  if not holds then
+    wrong = wrong + 1
+    M.say("WRONG: " .. string.format(...))
+  end
+  return holds
+end
+
+-- A measurement that has to be at most `most`.
+function M.figure(name, value, most, unit)
+  M.say("%-48s %8.3f %s (at most %g)", name, value, unit, most)
+  if M.strict then
+    M.check(value <= most, "%s: %.3f %s, more than %g", name, value, unit, most)
+  end
+end
+
+-- Seconds of a clock that does not jump, to a hundredth.
+function M.now()
+  local file <close> = assert(io.open "/proc/uptime")
+  return file:read "n"
+end
+
+-- Bytes of memory that the process has, but for those of this program's own Lua state.
+function M.resident()
+  collectgarbage()
+  local file <close> = assert(io.open "/proc/self/statm")
+  local _, pages = file:read("n", "n")
+  return pages * 4096 - collectgarbage "count" * 1024
+end
+
+-- The value below which a share of a list lies; sorts it.
+function M.quantile(list, share)
+  table.sort(list)
+  return list[math.max(1, math.ceil(#list * share))] or 0
+end
+
+function M.directory()
+  local pipe <close> = assert(io.popen "mktemp -d")
+  return pipe:read "l"
+end
+
+function M.write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  file:write(text)
+end
+
+function M.shell(...)
+  assert(os.execute(string.format(...)))
+end
+
+-- Ends the program.
+function M.done()
+  M.say(wrong == 0 and "all of it holds" or "%d things are wrong", wrong)
+  os.exit(wrong == 0, true)
+end
+
+return M
