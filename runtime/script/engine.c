@@ -483,12 +483,11 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
     vm = nh_vm_create(&setup, &fault);
     if (!vm || (!check && set_up(vm, engine->config, &fault) != NH_OK))
         goto done;
-    if (strcmp(question, "explain") != 0) { /* scripts and tests load, messages do not */
-        const nh_value *limits = nh_value_get(nh_doc_root(engine->config), "limits");
-        vm->limiter.limits.slice =
-            nh_value_real(nh_value_get(limits, "loading"), vm->limiter.limits.slice);
-        vm->limiter.loading = true;
-    }
+    /* A simulated message's pauses begin no new slice: it has the time of loading in all. */
+    const nh_value *limits = nh_value_get(nh_doc_root(engine->config), "limits");
+    vm->limiter.limits.slice =
+        nh_value_real(nh_value_get(limits, "loading"), vm->limiter.limits.slice);
+    vm->limiter.loading = true;
     answer = ask(vm, question, check ? engine->config : argument, &fault);
 done:
     if (!answer && check && fault.code != NH_E_INTERNAL) {
