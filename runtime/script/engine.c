@@ -494,8 +494,8 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
     vm = nh_vm_create(&setup, &fault);
     if (!vm || (!check && set_up(vm, engine->config, &fault) != NH_OK))
         goto done;
-    if (strcmp(question, "explain") != 0) /* as a reload does; a message has a message's time */
-        allow_loading(vm, engine->config);
+    /* A simulated message's pauses begin no new slice: it has the time of loading in all. */
+    allow_loading(vm, engine->config);
     answer = ask(vm, question, check ? engine->config : argument, &fault);
 done:
     if (!answer && check && fault.code != NH_E_INTERNAL) {
