@@ -41,6 +41,8 @@ enum {
     STRING_HEADER = 32, /* what Lua allocates around a string's bytes, at most */
 };
 
+static const uint64_t COARSE_TICK = NH_SECOND / 250; /* of the coarse clock */
+
 static const char LIMIT[] = "notifyhub.limit"; /* metatable of limit errors */
 static char TRACEBACK;                         /* registry key; its address matters */
 
@@ -118,6 +120,8 @@ static bool is_used_up(const nh_limits *limits, nh_slice *slice, uint64_t now) {
     uint64_t rest = (uint64_t)(limits->slice * (double)NH_SECOND) - first_part(limits);
     if (!slice->began)
         slice->began = ran;
+    if (rest > 4 * COARSE_TICK) /* both looks come late by up to a tick */
+        rest -= 2 * COARSE_TICK;
     uint64_t used = ran - slice->began;
     if (used >= rest)
         return true;

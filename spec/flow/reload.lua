@@ -9,8 +9,8 @@ local notifyhub = require "notifyhub"
 local receiver = require "spec.support.receiver"
 local torture = require "spec.support.torture"
 
-local SECONDS, RATE = tonumber(arg[1]) or 6, tonumber(arg[2]) or 2500
-local CHANGES = 10 -- a second
+local SECONDS, RATE = tonumber(arg[1]) or 6, tonumber(arg[2]) or torture.sanitized and 300 or 2500
+local CHANGES = torture.sanitized and 3 or 10 -- a second
 local LOADING = 0.05 * torture.slow -- seconds: what an endless loop costs
 local check, say = torture.check, torture.say
 
@@ -124,14 +124,12 @@ for step = 1, SECONDS * CHANGES do
     end
   end
   peak_generations = math.max(peak_generations, #hub:stats().generations)
-  while torture.now() < began + step / CHANGES do
+  -- A machine that cannot keep up gets no backlog: what flows is told, not what was wished for.
+  while torture.now() < began + step / CHANGES or sent - settled > RATE do
     hub:poll(0.01)
     collect(0)
   end
   collect(0)
-  if os.getenv "NH_SAMPLE" and step % 50 == 0 then
-    say("%5.1f s: %.1f MB resident, own state %.1f MB", torture.now() - began, torture.resident() / 1e6, collectgarbage "count" / 1e3)
-  end
   if not early and torture.now() - began >= math.min(10, SECONDS / 3) then
     early = torture.resident()
   end

@@ -50,6 +50,31 @@ function M.resident()
   return pages * 4096 - collectgarbage "count" * 1024
 end
 
+-- A function that tells for how many seconds the process' threads, but for this one, had work and no processor: a busy
+-- machine's part in a delay. To be called when all threads run.
+function M.kept_off()
+  local stat <close> = assert(io.open "/proc/self/stat")
+  local pid = stat:read "n"
+  local pipe <close> = assert(io.popen(("ls /proc/%d/task"):format(pid)))
+  local paths = {}
+  for thread in pipe:lines() do
+    if tonumber(thread) ~= pid then
+      paths[#paths + 1] = ("/proc/self/task/%s/schedstat"):format(thread)
+    end
+  end
+  return function()
+    local sum = 0
+    for _, path in ipairs(paths) do
+      local file <close> = io.open(path)
+      if file then
+        local _, waited = file:read("n", "n")
+        sum = sum + (waited or 0)
+      end
+    end
+    return sum / 1e9
+  end
+end
+
 -- The value below which a share of a list lies; sorts it.
 function M.quantile(list, share)
   table.sort(list)
