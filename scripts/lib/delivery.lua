@@ -42,38 +42,17 @@ local function backoff(policy, failures, hint)
   return pause * (1 - policy.jitter * math.random())
 end
 
--- An adapter is somebody's script: its errors are results.
-local function guarded(call, ...)
-  local ok, first, second, third = pcall(call, ...)
-  if ok then
-    return first, second, third
-  end
-  return nil, tostring(first), "script"
-end
-
--- Sends a request, if there is one. A tail call: while the transfer is under way nothing here holds on to the request.
-local function transfer(delivery, account, request, message, code)
-  if not request then
-    return nil, message, code
-  end
-  return task.transfer(account.adapter.transport, request, delivery, account)
-end
-
--- One attempt → a result, or a list of them for a group.
-local function attempt(delivery, account)
-  local adapter = account.adapter
-  local response, message, code = transfer(delivery, account, guarded(adapter.request, delivery))
-  if not response then
-    return result.fail(code or "invalid", message or "the adapter built no request")
-  elseif response.error then
+-- The judgement of an answer: a result, or a list of them for a group.
+local function judge(delivery, adapter, response)
+  if response.error then
     return result.fail(response.error, response.message, { retryable = response.retryable })
   elseif response.judged then -- by lib/simulation: nothing was sent
     return response.judged
   end
-  local judged
-  judged, message = guarded(adapter.response, response, delivery)
-  if type(judged) ~= "table" then
-    return result.fail("script", message or "the adapter judged nothing")
+  -- An adapter is somebody's script: its errors are results.
+  local ok, judged = task.aside(adapter.response, response, delivery)
+  if not ok or type(judged) ~= "table" then
+    return result.fail("script", not ok and tostring(judged) or "the adapter judged nothing")
   end
   for index, each in ipairs(judged) do
     if type(each) ~= "table" then
@@ -81,6 +60,16 @@ local function attempt(delivery, account)
     end
   end
   return judged
+end
+
+-- One attempt → a result, or a list of them for a group. While the transfer is under way nothing here holds on to the
+-- request, nor to more than what the caller has: thousands wait at this place.
+local function attempt(delivery, account)
+  local response, message, code = task.exchange(account.adapter.request, account.adapter.transport, delivery, account)
+  if not response then
+    return result.fail(code or "invalid", message or "the adapter built no request")
+  end
+  return judge(delivery, account.adapter, response)
 end
 
 local function may_retry(judged)
@@ -189,16 +178,26 @@ local function prepare(letter, entries, account)
   return delivery, warning
 end
 
--- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result.
-function M.deliver(letter, entries)
-  local account, started = entries[1].account, task.monotonic()
-  local adapter, policy = account.adapter, letter.retry
-  for _, entry in ipairs(entries) do
-    entry.started = started -- for a receipt that is made before this ends
+-- The same, with an error of what is called on the way as a failed result.
+local function prepared(letter, entries, account)
+  local ok, delivery, warning = task.aside(prepare, letter, entries, account)
+  if ok then
+    return delivery, warning
   end
-  local delivery, warning = prepare(letter, entries, account)
+  local problem = type(delivery) == "table" and delivery or { code = "script", message = tostring(delivery) }
+  return nil, result.fail(problem.code, problem.message)
+end
+
+-- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result. Few
+-- locals: see attempt.
+function M.deliver(letter, entries)
+  local account = entries[1].account
+  for _, entry in ipairs(entries) do
+    entry.started = task.monotonic() -- for a receipt that is made before this ends
+  end
+  local delivery, warning = prepared(letter, entries, account)
   if not delivery then
-    return settle(letter, entries, adapter, warning)
+    return settle(letter, entries, account.adapter, warning)
   end
   while true do
     delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
@@ -208,18 +207,19 @@ function M.deliver(letter, entries)
     local began = task.monotonic()
     local judged = attempt(delivery, account)
     local worst = judged[1] and failure_of(judged) or judged
-    task.attempted(account.name, adapter.name, entries[1].shown, task.monotonic() - began,
+    local platform = account.adapter.name
+    task.attempted(account.name, platform, entries[1].shown, task.monotonic() - began,
       not worst.ok and (words(worst.code) or "rejected") or nil,
       not worst.ok and M.scrub(words(worst.error) or "refused", account) or nil)
     local again, hint = wants_retry(judged)
-    if not again or delivery.attempt >= policy.attempts then
-      return settle(letter, entries, adapter, judged, warning)
+    if not again or delivery.attempt >= letter.retry.attempts then
+      return settle(letter, entries, account.adapter, judged, warning)
     end
-    local pause = backoff(policy, delivery.attempt, hint)
+    local pause = backoff(letter.retry, delivery.attempt, hint)
     task.retrying()
     if letter.on_retry then
       letter.on_retry(letter.context, {
-        platform = adapter.name, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
+        platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
         code = words(worst.code), error = M.scrub(words(worst.error) or "refused", account),
       })
     end

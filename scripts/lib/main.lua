@@ -4,14 +4,19 @@
 --   prepare(config, secrets)    checks a configuration, returns it with defaults (once a hub, in a scratch state)
 --   platforms(config)           describes the adapters
 --   setup(config)               takes what prepare made and loads the rules (once a state)
---   run(context)                in the message's coroutine; returns a status, a receipt and whether `after` is to be called
+--   begin(context)              → a letter and a list of jobs, when a message is no more than these; else nil
+--   deliver(letter, job)        in the job's coroutine
+--   done(context)               after the last job; returns a status, a receipt and whether `after` is to be called
+--   run(context)                in the message's coroutine, when begin returned nil; returns the same
 --   stop(context, code, text)   ends a message that is cancelled, late or broken; returns the same
 --   after(context, receipt)     runs the callbacks of a message that has settled
 --   self_test, check, test, explain: lib/tools, in a scratch state
 
 local config = require "config"
+local delivery = require "delivery"
 local json = require "json"
 local platform = require "platform"
+local result = require "result"
 local route = require "route"
 local rules = require "rules"
 local schema = require "schema"
@@ -143,7 +148,7 @@ end
 ------------------------------------------------------------------ letters
 
 -- The message as adapters may see it: its targets without what is secret in them.
-local function shown(context, message, in_place)
+local function shown(message, in_place)
   local targets = {}
   for index, each in ipairs(message.targets or {}) do
     targets[index] = target.shown(each)
@@ -211,7 +216,7 @@ local function letter_for(context, message, options)
     end
     letter.template = renderer(context, named)
   end
-  letter.shown = shown(context, message, not loaded)
+  letter.shown = shown(message, not loaded)
   if loaded then
     letter.on_retry, letter.on_progress = on_retry, on_progress
   end
@@ -371,6 +376,7 @@ local function route_names(plans)
   return table.concat(names, ", ")
 end
 
+local NONE = {} -- read only
 local OWN = { {} } -- what no route decides: the message's own targets
 
 local function plans_for(context)
@@ -397,16 +403,62 @@ local function plans_for(context)
   return plans
 end
 
+-- A platform that the message has options for and that there is not; nil when there is none.
+local function unknown_platform(message)
+  for name in pairs(message.platform or NONE) do
+    if not platform.known()[name] then
+      return name
+    end
+  end
+end
+
+-- What needs no coroutine but its deliveries': the rules, if any, do nothing on the way that may wait or raise.
+function M.begin(context)
+  local message = context.message
+  context.entries, context.done, context.total = NONE, 0, 0
+  if loaded and (#loaded.resolvers > 0 or loaded.matcher and loaded.matcher.raises) or unknown_platform(message) then
+    return nil
+  end
+  local plans = plans_for(context)
+  local plan = plans and not plans[2] and plans[1]
+  local whom = plan and not plan.handle and (plan.to or message.targets)
+  local jobs = whom and telling.jobs(context, whom)
+  if jobs then
+    local letter = letter_for(context, message, plan)
+    if letter then
+      return letter, jobs
+    end
+  end
+  context.plans = plans
+end
+
+M.deliver = delivery.deliver
+
+function M.done(context)
+  local failed = context.failed
+  if failed ~= nil then
+    local problem = type(failed) == "table" and failed or { code = "script", message = tostring(failed) }
+    for _, entry in ipairs(context.entries) do
+      entry.result = entry.result or result.fail(problem.code, problem.message)
+    end
+  end
+  return receipt(context)
+end
+
 function M.run(context)
   local message = context.message
   context.entries, context.done, context.total = {}, 0, 0
-  for name in pairs(message.platform or {}) do
-    if not platform.known()[name] then
-      return receipt(context, "invalid", ("platform.%s: there is no platform of this name%s"):format(name,
-        schema.suggest(name, schema.names(platform.known()))))
-    end
+  local unknown = unknown_platform(message)
+  if unknown then
+    return receipt(context, "invalid", ("platform.%s: there is no platform of this name%s"):format(unknown,
+      schema.suggest(unknown, schema.names(platform.known()))))
   end
-  local plans, problem = plans_for(context)
+  local plans, problem = context.plans, nil
+  if plans then
+    context.plans = nil
+  else
+    plans, problem = plans_for(context)
+  end
   if plans == OWN and not (message.targets and #message.targets > 0) then
     return receipt(context, "no_route", loaded and "no route matches, and the message names no target"
       or "the message names no target")
