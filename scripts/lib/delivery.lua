@@ -150,11 +150,25 @@ end
 
 local NONE = {} -- options of a platform that a message has none for; read only
 
+local defaults = setmetatable({}, { __mode = "k" }) -- by schema: whether something is missing in an empty table
+
+local function has_defaults(fields)
+  local has = defaults[fields]
+  if has == nil then
+    has = false
+    for _, field in pairs(fields) do
+      has = has or field.required or field.default ~= nil or false
+    end
+    defaults[fields] = has
+  end
+  return has
+end
+
 -- What the adapter is given, and a warning; or nil and a failed result.
 local function prepare(letter, entries, account)
   local adapter, message = account.adapter, letter.message
   local options = message.platform and message.platform[adapter.name]
-  if options or next(adapter.message_options) then
+  if options or has_defaults(adapter.message_options) then
     local ok, checked = pcall(schema.check, options or NONE, adapter.message_options, "platform." .. adapter.name, "invalid")
     if not ok then
       return nil, result.fail("invalid", type(checked) == "table" and checked.message or tostring(checked))
