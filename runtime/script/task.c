@@ -95,6 +95,7 @@ static strand *make_strand(script *owner, lua_State *L, strand *parent, int plac
     s->results = LUA_NOREF;
     s->next = &owner->strands;
     s->prev = owner->strands.prev;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a freed strand is out of the ring */
     s->prev->next = s->next->prev = s;
     owner->count++;
     *(strand **)lua_getextraspace(co) = s;
