@@ -35,11 +35,12 @@ describe("rules that take their time", function()
     assert.matches("rules/a%.lua:2: .-%(limits%.", done.out)
   end)
 
-  it("are not what a handler may be", function()
+  it("are given to what explain runs, too, which is no message of a hub", function()
+    command.write(directory .. "/notifyhub.lua", "return { rules = 'rules', limits = { loading = 0.2 } }\n")
     command.write(directory .. "/rules/a.lua", ("route { handle = function() %s end }"):format(busy(60)))
     command.write(directory .. "/message.json", '{"title": "t"}')
-    local done = run { "explain", "--rules", "rules", "message.json" }
+    local done = run { "explain", "message.json" }
     assert.equal(1, done.status)
-    assert.matches("limits%.slice", done.out)
+    assert.matches("limits%.loading", done.out)
   end)
 end)
