@@ -10,6 +10,8 @@
  *   freeze(table, name)      a read-only view
  *   guard(f, ...)            true and what f returns; or false, error, kind, traceback
  *   unguard(f, ...)          the runtime's own code, called by a script, without its limits
+ *   plain(value, keep)       a copy of a value that a script made, all the way down and without
+ *                            metatables; tables that are keys of `keep` stay what they are
  *   allowed(name)            a module that the operator allows; or nil, message
  *   env(name)                an environment variable; or nil
  *   log(level, event, text)
@@ -109,6 +111,53 @@ static int freeze(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_pushvalue(L, 1);
     nh_sandbox_freeze(L, name);
+    return 1;
+}
+
+/* ------------------------------------------------------------- what rules hand over */
+
+enum { PLAIN_DEPTH = 64, PLAIN_NODES = 100000 };
+
+/* Copies the value on top [-1, +1]. What a script gives may call the script when it is read, and may
+ * be changed by it later: what is kept must be a copy that does neither. Upvalue-free and raw. */
+static void copy_plain(lua_State *L, int keep, int depth, int *nodes) {
+    int type = lua_type(L, -1);
+    if (type == LUA_TFUNCTION || type == LUA_TTHREAD || type == LUA_TUSERDATA)
+        luaL_error(L, "a %s cannot be part of a message or a target", lua_typename(L, type));
+    if (type != LUA_TTABLE)
+        return;
+    lua_pushvalue(L, -1);
+    bool kept = keep && lua_rawget(L, keep) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (kept)
+        return;
+    if (depth == PLAIN_DEPTH || ++*nodes > PLAIN_NODES)
+        luaL_error(L, "a message or a target is nested deeper than %d tables, or has more than %d",
+                   PLAIN_DEPTH, PLAIN_NODES);
+    luaL_checkstack(L, 8, NULL);
+    nh_limiter_charge(L, 100);
+    int from = lua_gettop(L);
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, from);) {
+        if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
+            luaL_error(L, "a %s cannot be a key of a message or a target", luaL_typename(L, -2));
+        copy_plain(L, keep, depth + 1, nodes);
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, from + 1);
+    }
+    if (nh_is_marked_array(L, from))
+        nh_mark_array(L, from + 1);
+    lua_replace(L, from);
+}
+
+static int plain(lua_State *L) {
+    int nodes = 0;
+    luaL_checkany(L, 1);
+    lua_settop(L, 2);
+    int keep = lua_istable(L, 2) ? 2 : 0;
+    lua_pushvalue(L, 1);
+    copy_plain(L, keep, 0, &nodes);
     return 1;
 }
 
@@ -212,6 +261,7 @@ int nh_open_script(lua_State *L) {
                                          {"freeze", freeze},
                                          {"guard", nh_guard},
                                          {"unguard", nh_unguard},
+                                         {"plain", plain},
                                          {"allowed", allowed},
                                          {"env", env},
                                          {"log", write_log},

@@ -15,7 +15,13 @@ local script = require "script"
 
 local M = {}
 
-local Choice = {}
+-- What a script holds is an empty table that it cannot change; what it stands for is here.
+local made = setmetatable({}, { __mode = "k" })
+local Choice = { __metatable = false }
+
+function Choice.__newindex()
+  error("a choice cannot be changed", 2)
+end
 
 local MOST = 100 -- targets of one choice
 local KEY_LONGEST = 200 -- bytes; the store, where turns are counted, takes some more
@@ -27,7 +33,17 @@ local function fail(kind, ...)
 end
 
 function M.is(value)
-  return getmetatable(value) == Choice
+  return made[value] ~= nil
+end
+
+-- What a choice is: { kind, items, key, turns }.
+function M.of(value)
+  return made[value]
+end
+
+-- A copy of a target that a script made, which the script cannot change any more.
+function M.copy(target)
+  return script.plain(target, made)
 end
 
 -- What is wrong with a target that a script made, to be read after "the target"; nil when nothing is.
@@ -88,15 +104,18 @@ end
 local function key_of(kind, items)
   local parts = { kind }
   for index, item in ipairs(items) do
-    parts[index + 1] = type(item) == "string" and item or M.is(item) and item.key or item.value or item.platform or "list"
+    parts[index + 1] = type(item) == "string" and item or M.is(item) and made[item].key or item.value or item.platform or "list"
   end
   local key = table.concat(parts, " ")
   return #key > KEY_LONGEST and ("%s %s"):format(kind, crypto.hex(crypto.sha256(key))) or key
 end
 
 local function make(kind, items)
+  items = type(items) == "table" and M.copy(items) or items
   check(kind, items)
-  return setmetatable({ kind = kind, items = table.move(items, 1, #items, 1, {}), key = key_of(kind, items) }, Choice)
+  local handle = setmetatable({}, Choice)
+  made[handle] = { kind = kind, items = items, key = key_of(kind, items) }
+  return handle
 end
 
 local makers = {}
@@ -144,20 +163,21 @@ function makers.weighted(weights)
     fail("weighted", "the weights add up to %d, at most 1000 is allowed", total)
   end
   table.sort(names)
-  local made = make("weighted", names)
-  made.turns = spread(names, weights)
-  return made
+  local handle = make("weighted", names)
+  made[handle].turns = spread(names, weights)
+  return handle
 end
 
 -- What rules call: an error names their place.
 M.makers = {}
 for kind, maker in pairs(makers) do
   M.makers[kind] = function(items)
-    local ok, made = pcall(maker, items)
+    local ok, handle = pcall(maker, items)
     if not ok then
-      error({ code = made.code, message = script.where(1) .. made.message }, 0)
+      local problem = type(handle) == "table" and handle or { code = "config", message = ("%s: %s"):format(kind, handle) }
+      error({ code = problem.code, message = script.where(1) .. problem.message }, 0)
     end
-    return made
+    return handle
   end
 end
 
@@ -178,7 +198,7 @@ local function from(items, first)
 end
 
 -- The targets in the order in which they are to be tried. `turn(key)` counts up over all workers; `score(target)` is from 0
--- to 1.
+-- to 1. `self` is what M.of gives.
 function M.order(self, turn, score)
   if self.kind == "fallback" then
     return self.items

@@ -105,11 +105,22 @@ function M.stop(context, code, text)
   return receipt(context, code, text)
 end
 
+-- The message as the rules see it: a copy of theirs. What they do to it, now or later, is not done to the one that adapters
+-- and receipts are made from, where nothing stops a script any more.
+local function for_rules(context)
+  local copy = context.given
+  if not copy then
+    copy = script.plain(context.message)
+    context.given = copy
+  end
+  return copy
+end
+
 ---------------------------------------------------------------- callbacks
 
 -- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
 local function call_back(event, context, what)
-  local message = context.message
+  local message = for_rules(context)
   local function call(callback)
     local ok, raised, kind = script.guard(callback, what, message)
     if not ok then
@@ -191,7 +202,8 @@ local function renderer(context, name, named)
   return function(message, adapter)
     local rendered = made[adapter.name]
     if not rendered then
-      local ok, words, warnings, code = script.guard(template.render, named, message, adapter.name)
+      local ok, words, warnings, code = script.guard(template.render, named, template.is_pure(named) and message
+        or script.plain(message), adapter.name)
       if not ok then
         local problem = rules.problem(words, warnings)
         return nil, ("template '%s': %s"):format(name, problem.message), problem.code
@@ -318,6 +330,15 @@ local function adopt(context, made)
   return checked
 end
 
+-- A copy of what a script gives to send.
+local function taken(value, what)
+  local ok, copy = pcall(choice.copy, value)
+  if not ok then
+    error({ code = "invalid", message = ("%ssend: %s: %s"):format(script.where(2), what, copy) }, 0)
+  end
+  return copy
+end
+
 -- send(message, target, options): delivers now, in this coroutine, and returns what came of it.
 local function send(message, whom, options)
   local context = rules.context "send"
@@ -329,21 +350,23 @@ local function send(message, whom, options)
   if context.sends > prepared.limits.sends then
     limit(context, ("send: more than %d sends for one message (limits.sends)"):format(prepared.limits.sends))
   end
-  local own = message
-  if message == context.message then
-    check_fields(message)
+  local own = taken(message, "the message")
+  if message == context.given then
+    check_fields(own)
+    own.id, own.created_at = context.id, context.created_at
   else
-    own = adopt(context, message)
+    own = adopt(context, own)
   end
   whom = whom or own.targets
   if whom == nil then
     error({ code = "invalid", message = script.where(1) .. "send: names no target, and neither does the message" }, 0)
   end
+  whom = taken(whom, "the target")
   local fault = choice.fault(whom)
   if fault then
     error({ code = "invalid", message = ("%ssend: the target %s"):format(script.where(1), fault) }, 0)
   end
-  options = options and check_given(options, SEND, "send", 1) or {}
+  options = options and check_given(taken(options, "the options"), SEND, "send", 1) or {}
   if options.retry then
     check_given(options.retry, config.GIVEN_RETRY, "send.retry", 1)
   end
@@ -363,11 +386,12 @@ local function resolver(text)
     if not ok then
       error(rules.problem(answer, kind), 0)
     elseif answer ~= nil then
-      local fault = choice.fault(answer)
+      local copied, copy = pcall(choice.copy, answer)
+      local fault = not copied and ("cannot be a target: " .. tostring(copy)) or choice.fault(copy)
       if fault then
         error({ code = "script", message = ("resolve: what '%s' stands for %s"):format(text, fault) }, 0)
       end
-      return answer
+      return copy
     end
   end
 end
@@ -397,7 +421,7 @@ end
 local function follow(context, plan, seen, several)
   if plan.handle then
     local before = #context.entries
-    local ok, answer, reason = script.guard(plan.handle, context.message)
+    local ok, answer, reason = script.guard(plan.handle, for_rules(context))
     if context.broken or not ok then
       return context.broken or rules.problem(answer, reason)
     elseif answer == false then
@@ -458,7 +482,7 @@ local function plans_for(context)
   end
   local plans
   if matcher.raises then
-    local ok, found, problem, code = script.guard(route.match, matcher, context.message)
+    local ok, found, problem, code = script.guard(route.match, matcher, for_rules(context))
     if not ok then
       return nil, rules.problem(found, problem)
     elseif not found then

@@ -62,7 +62,8 @@ local function check_fields(route, fail, options)
     end
   end
   local to, kind = route.to, type(route.to)
-  if to == "" or kind == "number" or to == true or kind == "table" and next(to) == nil then
+  if to == "" or kind == "number" or to == true or kind == "table" and next(to) == nil
+    and not (options.is_choice and options.is_choice(to)) then
     fail("to: must be a target or a list of targets")
   elseif to and options.target_fault and options.target_fault(to) then
     fail("to: the target " .. options.target_fault(to))

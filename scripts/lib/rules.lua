@@ -267,13 +267,37 @@ local function compile_templates(self, attempt)
   end
 end
 
+-- Routes as the scripts cannot change them any more. What is no route at all is left to route.compile, which names it.
+local function own_routes(routes, depth)
+  if type(routes) ~= "table" or depth > 32 then
+    return routes
+  end
+  local own = {}
+  for key, each in pairs(routes) do
+    local copy = each
+    if type(each) == "table" then
+      copy = {}
+      for name, value in pairs(each) do
+        copy[name] = value
+      end
+      copy.to = type(copy.to) == "table" and choice.copy(copy.to) or copy.to
+      copy.retry = type(copy.retry) == "table" and script.plain(copy.retry) or copy.retry
+      copy.routes = own_routes(copy.routes, depth + 1)
+    end
+    own[key] = copy
+  end
+  return own
+end
+
 -- With all problems asked for, each route is tried by itself first.
 local function compile_routes(self, attempt, one_by_one)
   local options = {
-    templates = self.definitions, target_fault = choice.fault,
+    templates = self.definitions, target_fault = choice.fault, is_choice = choice.is,
     check_retry = function(policy) schema.check(policy, config.GIVEN_RETRY, "retry") end,
   }
-  local good = true
+  local good = attempt(function()
+    self.routes = own_routes(self.routes, 1)
+  end)
   for _, each in ipairs(one_by_one and self.routes or {}) do
     good = attempt(function()
       route.compile({ each }, options)

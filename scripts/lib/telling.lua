@@ -110,7 +110,7 @@ end
 
 local function run_job(letter, job, seen, own)
   if choice.is(job) then
-    return tell_choice(letter, job, seen, own)
+    return tell_choice(letter, choice.of(job), seen, own)
   end
   delivery.deliver(letter, job)
   return true

@@ -177,6 +177,24 @@ function M.compile(name, definition, options)
   return template
 end
 
+-- Whether rendering runs no Lua of the rules: the message then stays what it is.
+function M.is_pure(template)
+  if template.pure == nil then
+    local pure = true
+    local function look(entry)
+      for _, key in ipairs { "title", "body" } do
+        pure = pure and not (entry[key] and (entry[key].scoped or entry[key].collects))
+      end
+    end
+    look(template.base)
+    for _, entry in pairs(template.platforms) do
+      look(entry)
+    end
+    template.pure = pure
+  end
+  return template.pure
+end
+
 -- The variables that a template reads, in order: { name, part, line, place }; each once for each line.
 function M.names(template)
   local list, seen = {}, {}

@@ -255,7 +255,7 @@ end
 -- A route's `to` without what is secret in it; a choice is told as { choice, targets }.
 local function shown(to)
   if choice.is(to) then
-    return { choice = to.kind, targets = shown(to.items) }
+    return { choice = choice.of(to).kind, targets = shown(choice.of(to).items) }
   elseif type(to) == "string" or type(to) == "table" and (to.platform or to.value) then
     return target.shown(to)
   end
