@@ -192,7 +192,7 @@ local function faults_of(whom, into)
     into[#into + 1] = entry.result and entry.result.error
   end
   for _, each in ipairs(choices or {}) do
-    for _, item in ipairs(each.items) do
+    for _, item in ipairs(choice.of(each).items) do
       faults_of(item, into)
     end
   end
