@@ -35,11 +35,12 @@ describe("rules that take their time", function()
     assert.matches("rules/a%.lua:2: .-%(limits%.", done.out)
   end)
 
-  it("are not what a handler may be", function()
+  it("give a message that is only explained the same limit", function()
+    command.write(directory .. "/notifyhub.lua", "return { rules = 'rules', limits = { loading = 1 } }\n")
     command.write(directory .. "/rules/a.lua", ("route { handle = function() %s end }"):format(busy(60)))
     command.write(directory .. "/message.json", '{"title": "t"}')
-    local done = run { "explain", "--rules", "rules", "message.json" }
+    local done = run { "explain", "message.json" }
     assert.equal(1, done.status)
-    assert.matches("limits%.slice", done.out)
+    assert.matches("rules/a%.lua:2: .-longer than 1 s .-%(limits%.loading%)", done.out)
   end)
 end)
