@@ -21,9 +21,14 @@ local function public_target(target)
   return public
 end
 
+local second, date_of_second -- messages come many in a second
+
 local function rfc3339(seconds)
   local whole = seconds // 1
-  return os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole)) .. (".%03dZ"):format((seconds - whole) * 1000 // 1)
+  if whole ~= second then
+    second, date_of_second = whole, os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole))
+  end
+  return ("%s.%03dZ"):format(date_of_second, (seconds - whole) * 1000 // 1)
 end
 
 local function sorted_keys(map)
@@ -37,19 +42,24 @@ end
 
 local NAMES = { "message_id", "title", "body", "format", "priority", "targets", "timestamp", "metadata" }
 
--- What is sent, as an ordered list of { name, value }. The account's `fields` add to it, rename (the name of a field of ours:
--- { title = "subject" }) or remove one (an empty value), as Apprise's :key=value does.
-local function fields_of(delivery)
+-- What is sent, by name.
+local function values_of(delivery)
   local message = delivery.message
   local targets = {}
   for index, target in ipairs(message.targets or {}) do
     targets[index] = public_target(target)
   end
-  local values = {
+  return {
     message_id = message.id, title = delivery.title, body = delivery.body, format = delivery.format,
     priority = message.priority, targets = json.array(targets), metadata = message.metadata or {},
     timestamp = rfc3339(message.created_at or delivery.now),
   }
+end
+
+-- What is sent, as an ordered list of { name, value }. The account's `fields` add to it, rename (the name of a field of ours:
+-- { title = "subject" }) or remove one (an empty value), as Apprise's :key=value does.
+local function fields_of(delivery)
+  local values = values_of(delivery)
   local changes, ours, fields = delivery.account.fields or {}, { attachments = true }, {}
   for _, name in ipairs(NAMES) do
     ours[name] = true
@@ -69,10 +79,16 @@ end
 ----------------------------------------------------------------- payloads
 
 local function json_payload(delivery)
-  local fields, attachments_name = fields_of(delivery)
-  local object = {}
-  for _, field in ipairs(fields) do
-    object[field[1]] = field[2]
+  local object, attachments_name
+  if delivery.account.fields then
+    local fields
+    fields, attachments_name = fields_of(delivery)
+    object = {}
+    for _, field in ipairs(fields) do
+      object[field[1]] = field[2]
+    end
+  else
+    object, attachments_name = values_of(delivery), "attachments"
   end
   if #delivery.attachments > 0 and attachments_name ~= "" then
     local list = {}
@@ -336,10 +352,7 @@ local function has_body(method)
   return method ~= "GET"
 end
 
--- The address and what is known about who calls it.
-local function destination(delivery)
-  local account = delivery.account
-  local address = delivery.recipient and delivery.recipient.value or account.url
+local function resolve(account, address)
   if not address then
     return nil, "no address: name one in the target or in the account's `url`", "unknown_target"
   end
@@ -356,6 +369,35 @@ local function destination(delivery)
     return own.url, own.user, own.password
   end
   return own.url, account.user, account.password
+end
+
+local own_places = setmetatable({}, { __mode = "k" }) -- by account
+
+-- The address and what is known about who calls it.
+local function destination(delivery)
+  local account = delivery.account
+  if delivery.recipient then
+    return resolve(account, delivery.recipient.value)
+  end
+  local place = own_places[account]
+  if not place then
+    place = table.pack(resolve(account, account.url))
+    own_places[account] = place
+  end
+  return place[1], place[2], place[3]
+end
+
+-- Whether all the names are ones.
+local function add_headers(headers, more)
+  if more then
+    for name, value in pairs(more) do
+      if not is_header_name(name) then
+        return false
+      end
+      set_header(headers, name, value)
+    end
+  end
+  return true
 end
 
 return {
@@ -465,13 +507,8 @@ return {
       return nil, user, password
     end
     local headers = {}
-    for _, more in ipairs { account.headers or {}, delivery.options.headers or {} } do
-      for name, value in pairs(more) do
-        if not is_header_name(name) then
-          return nil, "headers: a name holds a character that is not allowed there", "invalid"
-        end
-        set_header(headers, name, value)
-      end
+    if not (add_headers(headers, account.headers) and add_headers(headers, delivery.options.headers)) then
+      return nil, "headers: a name holds a character that is not allowed there", "invalid"
     end
     if account.query and next(account.query) then
       address = with_query(address, url.query(account.query))

@@ -92,14 +92,18 @@ static nh_slab_region *make_region(nh_slab *slab) {
     return region;
 }
 
-static void destroy_region(nh_slab *slab, nh_slab_region *region) {
+static void unmap_region(nh_slab_region *region) {
+    munmap(region->mapped, (REGION_CHUNKS + 1) * CHUNK_BYTES);
+    free(region);
+}
+
+static void drop_region(nh_slab *slab, nh_slab_region *region) {
     *(region->prev ? &region->prev->next : &slab->regions) = region->next;
     if (region->next)
         region->next->prev = region->prev;
     slab->free_chunks -= (size_t)__builtin_popcountll(region->free);
     slab->kept_chunks -= (size_t)__builtin_popcountll(region->kept);
-    munmap(region->mapped, (REGION_CHUNKS + 1) * CHUNK_BYTES);
-    free(region);
+    unmap_region(region);
 }
 
 /* ------------------------------------------------------------------ chunks */
@@ -154,7 +158,7 @@ static void give_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
     region->free |= bit;
     slab->free_chunks++;
     if (region->free == ALL_FREE && slab->free_chunks >= REGION_CHUNKS + SPARE_MOST) {
-        destroy_region(slab, region);
+        drop_region(slab, region);
     } else if (slab->kept_chunks < SPARE_MOST) {
         region->kept |= bit;
         slab->kept_chunks++;
@@ -221,6 +225,11 @@ void *nh_slab_realloc(nh_slab *slab, void *block, size_t osize, size_t nsize) {
 }
 
 void nh_slab_term(nh_slab *slab) {
-    while (slab->regions)
-        destroy_region(slab, slab->regions);
+    nh_slab_region *region = slab->regions;
+    while (region) {
+        nh_slab_region *next = region->next;
+        unmap_region(region);
+        region = next;
+    }
+    *slab = (nh_slab){.regions = NULL};
 }

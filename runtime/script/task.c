@@ -1,11 +1,17 @@
-/* task.c — runs one message: a main coroutine, and one more for each delivery that goes out beside
- * others.
+/* task.c — runs one message: a coroutine for each of its deliveries, and a main one for what rules
+ * do with it when that may wait.
  *
  * A strand is one coroutine of a task. It waits for one thing at a time: an operation of the host
- * (transfer, sleep) or the strands that it started with task.parallel. lib/main's run(context) is
- * the main strand; what it returns, a status and a receipt, ends the task. A task that is stopped
- * has its operations cancelled and its coroutines closed, and then lib/main's stop(context, code,
- * text) makes the receipt of what was reached.
+ * (transfer, sleep) or the strands that it started with task.parallel. lib/main's begin(context),
+ * in the state itself, says what there is to do: deliveries, a strand each, after which
+ * done(context) returns a status and a receipt, which end the task; or nil, and then run(context)
+ * is the main strand and returns these. A task that is stopped has its operations cancelled and its
+ * coroutines closed, and then lib/main's stop(context, code, text) makes the receipt of what was
+ * reached.
+ *
+ * A coroutine holds what a message in flight costs most: its stack doubles from 40 slots and stays
+ * so. What never waits (an adapter, a rendering) runs on the state's own stack, by task.aside and
+ * task.exchange.
  *
  * Owned by the worker's thread. Every entry from the host runs inside a protected call, so that
  * running out of memory fails the message and not the process; every strand is anchored in the
@@ -41,6 +47,7 @@ typedef struct strand {
     int results;                /* registry reference of the list that its children fill */
     size_t missing;             /* children that still run */
     bool waits;                 /* for an operation or children: a yield is in order */
+    bool job;                   /* a delivery of the task itself, see `missing` there */
     bool detached;              /* nobody waits for it: a callback */
     struct strand *next, *prev; /* of the same task */
 } strand;
@@ -50,8 +57,9 @@ struct script {
     nh_task *task;
     strand strands; /* head of the ring; its parent-less member is the main strand */
     size_t count;
-    int context;  /* registry reference of the table that run, stop and after share */
-    bool settled; /* what still runs are its callbacks */
+    size_t missing; /* jobs that have not ended */
+    int context;    /* registry reference of the table that run, stop and after share */
+    bool settled;   /* what still runs are its callbacks */
 };
 
 static void resume(strand *s, int arguments);
@@ -88,6 +96,7 @@ static strand *make_strand(script *owner, lua_State *L, strand *parent, int plac
     s->results = LUA_NOREF;
     s->next = &owner->strands;
     s->prev = owner->strands.prev;
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a freed strand is out of the ring */
     s->prev->next = s->next->prev = s;
     owner->count++;
     *(strand **)lua_getextraspace(co) = s;
@@ -225,6 +234,25 @@ static void callback_ended(strand *s) {
         finish(owner);
 }
 
+/* The last job has ended: makes the receipt. */
+static void jobs_ended(script *owner) {
+    nh_vm *vm = owner->vm;
+    nh_error error;
+    nh_vm_push_main(vm, "done");
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, owner->context);
+    if (nh_vm_call(vm, 1, 3, &error) == NH_OK)
+        settle(owner, false);
+    else
+        stop(owner, nh_err_name(error.code), error.message, false);
+}
+
+static void job_ended(strand *s) {
+    script *owner = s->owner;
+    free_strand(s);
+    if (--owner->missing == 0)
+        jobs_ended(owner);
+}
+
 static void main_ended(strand *s, int results) {
     script *owner = s->owner;
     if (owner->settled) {
@@ -247,7 +275,19 @@ static void failed(strand *s, int status) {
     lua_State *L = owner->vm->L;
     luaL_traceback(L, s->co, nh_error_text(s->co, -1), 0);
     lua_pop(s->co, 1);
-    if (s->parent) {
+    if (s->job) { /* in the context, where done(context) finds it */
+        lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
+        lua_insert(L, -2);
+        if (lua_istable(s->co, -1)) {
+            lua_pop(L, 1);
+            lua_pushvalue(s->co, -1);
+            lua_xmove(s->co, L, 1);
+        }
+        lua_setfield(L, -2, "failed");
+        lua_pop(L, 1);
+        lua_resetthread(s->co);
+        job_ended(s);
+    } else if (s->parent) {
         lua_resetthread(s->co);
         lua_settop(s->co, 0);
         lua_xmove(L, s->co, 1);
@@ -282,6 +322,8 @@ static void resume(strand *s, int arguments) {
     }
     if (status != LUA_OK)
         failed(s, status);
+    else if (s->job)
+        job_ended(s);
     else if (s->detached)
         callback_ended(s);
     else if (s->parent) {
@@ -293,13 +335,11 @@ static void resume(strand *s, int arguments) {
 
 /* ----------------------------------------------------------- module `task` */
 
-static int transfer(lua_State *L) {
-    strand *s = running(L);
+/* Sends the request on top of the state's own stack, which is taken: what is sent is not held by
+ * the strand while the transfer is under way. */
+static int send_request(lua_State *L, strand *s, const char *name) {
     nh_vm *vm = nh_vm_of(L);
-    const char *name = luaL_checkstring(L, 1);
     nh_error error;
-    lua_settop(L, 2);
-    lua_xmove(L, vm->L, 1); /* what is sent is not held here while the transfer is under way */
     nh_doc *request = nh_vm_pop_doc(vm, "request", &error);
     if (!request || vm->setup.host->transfer(&s->op, name, request, &error) != NH_OK) {
         lua_pushnil(L);
@@ -309,6 +349,63 @@ static int transfer(lua_State *L) {
     }
     s->waits = true;
     return lua_yield(L, 0);
+}
+
+static int transfer(lua_State *L) {
+    strand *s = running(L);
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 2);
+    lua_xmove(L, nh_vm_of(L)->L, 1);
+    return send_request(L, s, name);
+}
+
+/* Calls the function under its arguments on the state's own stack, which takes them; its results or
+ * its error are on top of that. */
+static int call_aside(lua_State *L, int arguments, int results) {
+    lua_State *own = nh_vm_of(L)->L;
+    if (!lua_checkstack(own, arguments + 2))
+        nh_raise(L, "out of memory");
+    lua_xmove(L, own, arguments + 1);
+    return lua_pcall(own, arguments, results, 0);
+}
+
+/* aside(f, ...): pcall for what never waits. */
+static int aside(lua_State *L) {
+    lua_State *own = nh_vm_of(L)->L;
+    luaL_checkany(L, 1);
+    int base = own == L ? 0 : lua_gettop(own);
+    int status = call_aside(L, lua_gettop(L) - 1, LUA_MULTRET);
+    int results = lua_gettop(own) - base;
+    luaL_checkstack(L, results + 1, NULL);
+    lua_xmove(own, L, results);
+    lua_pushboolean(L, status == LUA_OK);
+    lua_insert(L, -results - 1);
+    return results + 1;
+}
+
+/* exchange(build, transport, delivery, account) → response, or nil, message, code: sends what
+ * build(delivery) makes. An adapter is somebody's script: its errors are results. */
+static int exchange(lua_State *L) {
+    strand *s = running(L);
+    lua_State *own = nh_vm_of(L)->L;
+    const char *name = luaL_checkstring(L, 2);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 3);
+    int status = call_aside(L, 1, 3);
+    if (status == LUA_OK && lua_toboolean(own, -3)) {
+        lua_pop(own, 2);
+        return send_request(L, s, name);
+    }
+    lua_pushnil(L);
+    if (status == LUA_OK) {
+        lua_xmove(own, L, 2);
+        lua_pop(own, 1);
+    } else {
+        lua_pushstring(L, luaL_tolstring(own, -1, NULL));
+        lua_pushliteral(L, "script");
+        lua_pop(own, 2);
+    }
+    return 3;
 }
 
 static int sleep_for(lua_State *L) {
@@ -525,6 +622,8 @@ static int adapters(lua_State *L) {
 
 int nh_open_task(lua_State *L) {
     static const luaL_Reg functions[] = {{"transfer", transfer},
+                                         {"exchange", exchange},
+                                         {"aside", aside},
                                          {"sleep", sleep_for},
                                          {"admit", admit},
                                          {"pause", pause_account},
@@ -556,6 +655,41 @@ typedef struct start_call {
     const nh_task_message *message;
 } start_call;
 
+/* Starts the deliveries of the context on top of the state's stack; true when there is more to do
+ * than these, and nothing was started. */
+static bool start_jobs(script *owner) {
+    nh_vm *vm = owner->vm;
+    lua_State *L = vm->L;
+    nh_error error;
+    nh_vm_push_main(vm, "begin");
+    lua_pushvalue(L, -2);
+    if (nh_vm_call(vm, 1, 2, &error) != NH_OK) {
+        stop(owner, nh_err_name(error.code), error.message, false);
+        return false;
+    }
+    if (lua_isnil(L, -2)) {
+        lua_pop(L, 2);
+        return true;
+    }
+    int letter = lua_gettop(L) - 1, jobs = letter + 1;
+    size_t count = lua_rawlen(L, jobs);
+    owner->missing =
+        count + 1; /* one more: none of them shall end the task before all have begun */
+    for (size_t i = 1; i <= count; i++) {
+        nh_vm_push_main(vm, "deliver");
+        strand *s = make_strand(owner, L, NULL, 0);
+        s->job = true;
+        lua_pushvalue(L, letter);
+        lua_rawgeti(L, jobs, (lua_Integer)i);
+        lua_xmove(L, s->co, 2);
+        resume(s, 2);
+    }
+    lua_settop(L, letter - 1);
+    if (--owner->missing == 0)
+        jobs_ended(owner);
+    return false;
+}
+
 static int protected_start(lua_State *L) {
     start_call *call = lua_touserdata(L, 1);
     nh_vm *vm = call->vm;
@@ -585,6 +719,8 @@ static int protected_start(lua_State *L) {
     lua_setfield(L, -2, "message");
     lua_pushvalue(L, -1);
     owner->context = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (!start_jobs(owner))
+        return 0;
     nh_vm_push_main(vm, "run");
     strand *s = make_strand(owner, L, NULL, 0);
     lua_xmove(L, s->co, 1);

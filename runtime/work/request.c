@@ -25,6 +25,13 @@ static bool is_payload(const nh_value *key) {
     return false;
 }
 
+/* A value in which there is nothing to find: most are, and need no name. */
+static bool is_harmless(const nh_value *value) {
+    size_t length;
+    const char *text = nh_value_bytes(value, &length);
+    return text ? nh_control_at(text, length) == length : nh_value_count(value) == 0;
+}
+
 /* `field` is the way to the value, as far as it fits. */
 static nh_err check(const nh_value *value, const char *field, nh_error *error) {
     size_t length;
@@ -41,10 +48,10 @@ static nh_err check(const nh_value *value, const char *field, nh_error *error) {
     bool exempt = map && strcmp(field, "headers") != 0; /* a header may have a payload's name */
     for (size_t i = 0; i < nh_value_count(value); i++) {
         char inner[160];
-        const nh_value *key = nh_value_key(value, i);
+        const nh_value *key = nh_value_key(value, i), *each = nh_value_at(value, i);
         const char *dot = *field ? "." : "";
-        if (exempt && (nh_value_is(key, "form") ||
-                       (is_payload(key) && nh_value_bytes(nh_value_at(value, i), &length))))
+        if (exempt &&
+            (nh_value_is(key, "form") || (is_payload(key) && nh_value_bytes(each, &length))))
             continue;
         if (map) {
             size_t key_length;
@@ -53,12 +60,16 @@ static nh_err check(const nh_value *value, const char *field, nh_error *error) {
                 return nh_fail(error, NH_E_INVALID,
                                "%s%sa name holds a control character, which is not allowed there",
                                field, *field ? ": " : "");
+            if (is_harmless(each))
+                continue;
             snprintf(inner, sizeof inner, "%s%s%.*s", field, dot,
                      name ? (int)(key_length < 64 ? key_length : 64) : 1, name ? name : "?");
+        } else if (is_harmless(each)) {
+            continue;
         } else {
             snprintf(inner, sizeof inner, "%s[%zu]", field, i + 1);
         }
-        nh_err failed = check(nh_value_at(value, i), inner, error);
+        nh_err failed = check(each, inner, error);
         if (failed)
             return failed;
     }

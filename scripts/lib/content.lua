@@ -95,16 +95,21 @@ local CONVERT = {
 }
 local PREFERENCE = { text = { "html", "markdown" }, markdown = { "html", "text" }, html = { "text", "markdown" } }
 
-local function convert(body, format, adapter)
-  local takes = {}
+local function takes(adapter, format)
   for _, each in ipairs(adapter.formats) do
-    takes[each] = true
+    if each == format then
+      return true
+    end
   end
-  if takes[format] then
+  return false
+end
+
+local function convert(body, format, adapter)
+  if takes(adapter, format) then
     return body, format
   end
   for _, other in ipairs(PREFERENCE[format]) do
-    if takes[other] then
+    if takes(adapter, other) then
       return CONVERT[format][other](body), other
     end
   end

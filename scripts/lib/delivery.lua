@@ -45,44 +45,28 @@ local function backoff(policy, failures, hint)
   return pause * (1 - policy.jitter * math.random())
 end
 
--- An adapter is somebody's script: its errors are results.
-local function guarded(call, ...)
-  local ok, first, second, third = pcall(call, ...)
-  if ok then
-    return first, second, third
+-- Transports look at the address of a guarded request before they connect.
+local function with_guard(delivery)
+  local request, message, code = delivery.guard.request(delivery)
+  if request then
+    request.guard, request.guard_allow = true, delivery.guard.allow
   end
-  return nil, tostring(first), "script"
+  return request, message, code
 end
 
--- Sends a request, if there is one. A tail call: while the transfer is under way nothing here holds on to the request.
-local function transfer(delivery, account, request, message, code)
-  if not request then
-    return nil, message, code
-  end
-  local guard = delivery.guard
-  if guard and account.adapter.transport ~= "console" then
-    request.guard, request.guard_allow = true, guard
-  end
-  return task.transfer(account.adapter.transport, request, delivery, account)
-end
-
--- One attempt → a result, or a list of them for a group.
-local function attempt(delivery, account)
-  local adapter = account.adapter
-  local response, message, code = transfer(delivery, account, guarded(adapter.request, delivery))
-  if not response then
-    return result.fail(code or "invalid", message or "the adapter built no request")
-  elseif response.error then
+-- The judgement of an answer: a result, or a list of them for a group.
+local function judge(delivery, adapter, response)
+  if response.error then
     return result.fail(response.error, response.message, {
       retryable = response.retryable, retry_after = response.retry_after,
     })
   elseif response.judged then -- by lib/simulation: nothing was sent
     return response.judged
   end
-  local judged
-  judged, message = guarded(adapter.response, response, delivery)
-  if type(judged) ~= "table" then
-    return result.fail("script", message or "the adapter judged nothing")
+  -- An adapter is somebody's script: its errors are results.
+  local ok, judged = task.aside(adapter.response, response, delivery)
+  if not ok or type(judged) ~= "table" then
+    return result.fail("script", not ok and tostring(judged) or "the adapter judged nothing")
   end
   for index, each in ipairs(judged) do
     if type(each) ~= "table" then
@@ -90,6 +74,17 @@ local function attempt(delivery, account)
     end
   end
   return judged
+end
+
+-- One attempt → a result, or a list of them for a group. While the transfer is under way nothing here holds on to the
+-- request, nor to more than what the caller has: thousands wait at this place.
+local function attempt(delivery, account)
+  local response, message, code = task.exchange(delivery.guard and with_guard or account.adapter.request,
+    account.adapter.transport, delivery, account)
+  if not response then
+    return result.fail(code or "invalid", message or "the adapter built no request")
+  end
+  return judge(delivery, account.adapter, response)
 end
 
 local function may_retry(judged)
@@ -171,11 +166,25 @@ end
 
 local NONE = {} -- options of a platform that a message has none for; read only
 
+local defaults = setmetatable({}, { __mode = "k" }) -- by schema: whether something is missing in an empty table
+
+local function has_defaults(fields)
+  local has = defaults[fields]
+  if has == nil then
+    has = false
+    for _, field in pairs(fields) do
+      has = has or field.required or field.default ~= nil or false
+    end
+    defaults[fields] = has
+  end
+  return has
+end
+
 -- What the adapter is given, and a warning; or nil and a failed result.
 local function prepare(letter, entries, account)
   local adapter, message = account.adapter, letter.message
   local options = message.platform and message.platform[adapter.name]
-  if options or next(adapter.message_options) then
+  if options or has_defaults(adapter.message_options) then
     local ok, checked = pcall(schema.check, options or NONE, adapter.message_options, "platform." .. adapter.name, "invalid")
     if not ok then
       return nil, result.fail("invalid", type(checked) == "table" and checked.message or tostring(checked))
@@ -196,32 +205,10 @@ local function prepare(letter, entries, account)
   delivery.id, delivery.message, delivery.account = message.id, letter.shown, account.options
   delivery.recipients, delivery.recipient = recipients, recipients[1]
   delivery.options, delivery.attempt, delivery.target = options or NONE, 0, entries[1].shown
-  if letter.configured.guard == "private" or message.untrusted then
-    delivery.guard = letter.configured.guard_allow
+  if adapter.transport ~= "console" and (letter.configured.guard == "private" or message.untrusted) then
+    delivery.guard = { request = adapter.request, allow = letter.configured.guard_allow }
   end
   return delivery, warning
-end
-
--- One attempt, counted for health.
-local function one_attempt(delivery, account, entries)
-  local began = task.monotonic()
-  local judged = attempt(delivery, account)
-  local worst = judged[1] and failure_of(judged) or judged
-  task.attempted(account.name, account.adapter.name, entries[1].shown, task.monotonic() - began,
-    not worst.ok and (words(worst.code) or "rejected") or nil,
-    not worst.ok and M.scrub(words(worst.error) or "refused", account) or nil)
-  return judged
-end
-
--- Tells everybody that there will be another attempt.
-local function retry(letter, entries, delivery, account, failure, pause)
-  task.retrying()
-  if letter.on_retry then
-    letter.on_retry(letter.context, {
-      platform = account.adapter.name, target = entries[1].shown, attempt = delivery.attempt, wait = pause,
-      code = words(failure.code), error = M.scrub(words(failure.error) or "refused", account),
-    })
-  end
 end
 
 -- What is limited together: an account, or the server of an address that a message brought.
@@ -233,43 +220,87 @@ local function lane_of(entry)
   return entry.account.lane
 end
 
--- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result.
-function M.deliver(letter, entries)
-  local account, started = entries[1].account, task.monotonic()
-  local adapter, lane = account.adapter, lane_of(entries[1])
+-- Waits for a place in the account's rate; a failed result when there will be none.
+local function refused(entries, account)
+  local first = entries[1]
+  local wait, message, code = task.admit(lane_of(first), account.rate, LONGEST_WAIT - (first.waited or 0))
+  if not wait then
+    return result.fail(code, message)
+  elseif wait > 0 then
+    for _, entry in ipairs(entries) do
+      entry.waited = (entry.waited or 0) + wait
+    end
+  end
+end
+
+-- Counts an attempt that took `seconds`. → how long to wait before the next one; nil when that was it.
+local function pause_after(judged, letter, entries, delivery, seconds)
+  local account = entries[1].account
+  local platform = account.adapter.name
+  local worst = judged[1] and failure_of(judged) or judged
+  local code = not worst.ok and (words(worst.code) or "rejected") or nil
+  local text = code and M.scrub(words(worst.error) or "refused", account)
+  task.attempted(account.name, platform, entries[1].shown, seconds, code, text)
+  if not code then
+    return nil
+  end
+  local again, hint = wants_retry(judged)
   local policy = config.retry(letter.message, letter.retry, account.retry, letter.configured.retry)
+  if again and code == "rate_limited" and (entries[1].waited or 0) < LONGEST_WAIT then
+    delivery.attempt = delivery.attempt - 1 -- it costs none, but the whole lane pauses
+    entries[1].limited = (entries[1].limited or 0) + 1
+    task.pause(lane_of(entries[1]), hint and math.min(hint, LONGEST_HINT) or backoff(LIMITED, entries[1].limited))
+    return 0
+  elseif not again or delivery.attempt >= policy.attempts then
+    return nil
+  end
+  local pause = backoff(policy, delivery.attempt, hint)
+  task.retrying()
+  if letter.on_retry then
+    letter.on_retry(letter.context, {
+      platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = pause, code = code, error = text,
+    })
+  end
+  return pause
+end
+
+-- The same, with an error of what is called on the way as a failed result.
+local function prepared(letter, entries, account)
+  local ok, delivery, warning = task.aside(prepare, letter, entries, account)
+  if ok then
+    return delivery, warning
+  end
+  local problem = type(delivery) == "table" and delivery or { code = "script", message = tostring(delivery) }
+  return nil, result.fail(problem.code, problem.message)
+end
+
+-- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result. Few
+-- locals: see attempt.
+function M.deliver(letter, entries)
+  local account = entries[1].account
   for _, entry in ipairs(entries) do
-    entry.started = started -- for a receipt that is made before this ends
+    entry.started = task.monotonic() -- for a receipt that is made before this ends
   end
-  local delivery, warning = prepare(letter, entries, account)
+  local delivery, warning = prepared(letter, entries, account)
   if not delivery then
-    return settle(letter, entries, adapter, warning)
+    return settle(letter, entries, account.adapter, warning)
   end
-  local waited, limited = 0, 0
   while true do
-    local held, message, code = task.admit(lane, account.rate, LONGEST_WAIT - waited)
-    waited = waited + (held or 0)
+    local failure = refused(entries, account)
+    if failure then
+      return settle(letter, entries, account.adapter, failure, warning)
+    end
     delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
     for _, entry in ipairs(entries) do
-      entry.attempts, entry.waited = delivery.attempt, waited > 0 and waited or nil
+      entry.attempts = delivery.attempt
     end
-    local judged = held and one_attempt(delivery, account, entries) or result.fail(code, message)
-    local worst = judged[1] and failure_of(judged) or judged
-    local again, hint = wants_retry(judged)
-    if held and again and worst.code == "rate_limited" then -- the lane pauses, and it costs no attempt
-      limited = limited + 1
-      delivery.attempt = delivery.attempt - 1
-      task.pause(lane, math.min(hint or backoff(LIMITED, limited), LONGEST_HINT))
-      again = waited < LONGEST_WAIT
-    elseif not held or not again or delivery.attempt >= policy.attempts then
-      return settle(letter, entries, adapter, judged, warning)
-    else
-      local pause = backoff(policy, delivery.attempt, hint)
-      retry(letter, entries, delivery, account, worst, pause)
+    local began = task.monotonic()
+    local judged = attempt(delivery, account)
+    local pause = pause_after(judged, letter, entries, delivery, task.monotonic() - began)
+    if not pause then
+      return settle(letter, entries, account.adapter, judged, warning)
+    elseif pause > 0 then
       task.sleep(pause)
-    end
-    if not again then
-      return settle(letter, entries, adapter, judged, warning)
     end
   end
 end

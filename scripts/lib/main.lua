@@ -4,7 +4,10 @@
 --   prepare(config, secrets)    checks a configuration, returns it with defaults (once a hub, in a scratch state)
 --   platforms(config)           describes the adapters
 --   setup(config)               takes what prepare made and loads the rules (once a state)
---   run(context)                in the message's coroutine; returns a status, a receipt and whether `after` is to be called
+--   begin(context)              → a letter and a list of jobs, when a message is no more than these; else nil
+--   deliver(letter, job)        in the job's coroutine
+--   done(context)               after the last job; returns a status, a receipt and whether `after` is to be called
+--   run(context)                in the message's coroutine, when begin returned nil; returns the same
 --   stop(context, code, text)   ends a message that is cancelled, late or broken; returns the same
 --   after(context, receipt)     runs the callbacks of a message that has settled
 --   self_test, check, test, explain: lib/tools, in a scratch state
@@ -12,8 +15,10 @@
 local choice = require "choice"
 local config = require "config"
 local content = require "content"
+local delivery = require "delivery"
 local json = require "json"
 local platform = require "platform"
+local result = require "result"
 local route = require "route"
 local rules = require "rules"
 local schema = require "schema"
@@ -443,6 +448,7 @@ local function limit_time(context, plans)
   end
 end
 
+local NONE = {} -- read only
 local OWN = { {} } -- what no route decides: the message's own targets
 
 local function plans_for(context)
@@ -466,29 +472,80 @@ local function plans_for(context)
     return OWN
   end
   context.route = route_names(plans)
-  limit_time(context, plans)
   return plans
+end
+
+-- Makes a message ready, once; what is wrong with it, or nil.
+local function take(context)
+  local message = context.message
+  if not context.id then
+    context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
+    if loaded then
+      message.metadata = message.metadata or {} -- so that rules may ask for a field of it
+      context.files = content.files(message) -- rules can name no other ones
+    end
+    check_callbacks(context)
+  end
+  for name in pairs(message.platform or NONE) do
+    if not platform.known()[name] then
+      return ("platform.%s: there is no platform of this name%s"):format(name,
+        schema.suggest(name, schema.names(platform.known())))
+    end
+  end
+end
+
+-- What needs no coroutine but its deliveries': the rules, if any, do nothing on the way that may wait or raise.
+function M.begin(context)
+  local message = context.message
+  context.entries, context.done, context.total = NONE, 0, 0
+  if take(context) or loaded and (#loaded.resolvers > 0 or loaded.matcher and loaded.matcher.raises) then
+    return nil
+  end
+  local plans = plans_for(context)
+  local plan = plans and not plans[2] and plans[1]
+  local whom = plan and not plan.handle and not plan.timeout and (plan.to or message.targets)
+  local jobs = whom and telling.jobs(context, whom)
+  if jobs then
+    local letter = letter_for(context, message, plan)
+    if letter then
+      return letter, jobs
+    end
+  end
+  context.plans = plans
+end
+
+M.deliver = delivery.deliver
+
+function M.done(context)
+  local failed = context.failed
+  if failed ~= nil then
+    local problem = type(failed) == "table" and failed or { code = "script", message = tostring(failed) }
+    for _, entry in ipairs(context.entries) do
+      entry.result = entry.result or result.fail(problem.code, problem.message)
+    end
+  end
+  return receipt(context)
 end
 
 function M.run(context)
   local message = context.message
   context.entries, context.done, context.total = {}, 0, 0
-  context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
-  if loaded then
-    message.metadata = message.metadata or {} -- so that rules may ask for a field of it
-    context.files = content.files(message) -- rules can name no other ones
+  local unknown = take(context)
+  if unknown then
+    return receipt(context, "invalid", unknown)
   end
-  for name in pairs(message.platform or {}) do
-    if not platform.known()[name] then
-      return receipt(context, "invalid", ("platform.%s: there is no platform of this name%s"):format(name,
-        schema.suggest(name, schema.names(platform.known()))))
-    end
+  local plans, problem = context.plans, nil
+  if plans then
+    context.plans = nil
+  else
+    plans, problem = plans_for(context)
   end
-  check_callbacks(context)
-  local plans, problem = plans_for(context)
   if plans == OWN and not (message.targets and #message.targets > 0) then
     return receipt(context, "no_route", loaded and "no route matches, and the message names no target"
       or "the message names no target")
+  end
+  if plans and plans ~= OWN then
+    limit_time(context, plans)
   end
   local seen = {}
   if plans and #plans == 1 then

@@ -210,6 +210,18 @@ function task.transfer(transport, request, delivery, account)
   return wait()
 end
 
+task.aside = pcall
+
+function task.exchange(build, transport, delivery, account)
+  local ok, request, problem, code = pcall(build, delivery)
+  if not ok then
+    return nil, tostring(request), "script"
+  elseif not request then
+    return nil, problem, code
+  end
+  return task.transfer(transport, request, delivery, account)
+end
+
 -------------------------------------------------------------------- store
 
 -- The store's own clock does not jump.

@@ -171,6 +171,29 @@ function tell(letter, whom, seen, own)
   return chosen and all_ok(entries) and (not before or all_ok(before))
 end
 
+local JOBS_MOST = 1000 -- above, it is task.parallel's to refuse
+
+-- What `whom` stands for, as deliveries that need no order among each other: lists of entries, which are the context's now.
+-- nil when there is more to it, and nothing was done.
+function M.jobs(context, whom)
+  local entries, choices = target.resolve(whom, {})
+  if choices then
+    return nil
+  end
+  local jobs = {}
+  group(entries, jobs)
+  if #jobs == 0 or #jobs > JOBS_MOST then
+    return nil
+  end
+  for _, entry in ipairs(entries) do
+    if entry.result then
+      context.done = context.done + 1
+    end
+  end
+  context.entries, context.total = entries, #entries
+  return jobs
+end
+
 -- Tells everybody that `whom` stands for. → ok, the entries made. An error of a script on the way becomes the result of what
 -- it kept from being sent.
 function M.tell(letter, whom, seen)

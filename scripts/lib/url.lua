@@ -362,8 +362,7 @@ local function redact_one(scheme, rest)
   return scheme .. "://" .. name .. port .. ((tail == "" or tail == "/") and "/" or "/…")
 end
 
--- Replaces every URL in a text by scheme://host[:port]/…, or by scheme://… where the host may be a token.
-function M.redact(text)
+local function redact(text)
   local parts, from = {}, 1
   while true do
     local mark = text:find("://", from, true)
@@ -379,6 +378,28 @@ function M.redact(text)
   end
   parts[#parts + 1] = text:sub(from)
   return table.concat(parts)
+end
+
+-- The same few targets come again and again: what was made of them is remembered, within bounds.
+local KNOWN_MOST, KNOWN_LENGTH = 1000, 256
+local known, known_count = {}, 0
+
+-- Replaces every URL in a text by scheme://host[:port]/…, or by scheme://… where the host may be a token.
+function M.redact(text)
+  local redacted = known[text]
+  if redacted then
+    return redacted
+  elseif not text:find("://", 1, true) then
+    return text
+  end
+  redacted = redact(text)
+  if #text <= KNOWN_LENGTH then
+    if known_count == KNOWN_MOST then
+      known, known_count = {}, 0
+    end
+    known[text], known_count = redacted, known_count + 1
+  end
+  return redacted
 end
 
 return M

@@ -8,6 +8,7 @@ local notifyhub = require "notifyhub"
 local url, count, connections = arg[1], tonumber(arg[2]), tonumber(arg[3] or 1)
 local hub <close> = assert(notifyhub.new {
   workers = { min = 1, max = 1, in_flight = count + 10 }, transport = { connections = connections, timeout = 600 },
+  lanes = { enabled = false }, -- else all but a few wait for a place in the lane, before the transport has them
 })
 
 local function resident()

@@ -392,6 +392,7 @@ return {
     ["nothing"] = "nil",
     ["less than results for all"] = "{ {} }",
     ["results that are none"] = "{ true }",
+    ["what raises when it is read"] = 'setmetatable({}, { __index = function() error "no" end })',
   } do
     it(("that answers %s harms nobody's receipt"):format(what), function()
       adapter("own", ([[
