@@ -39,18 +39,14 @@ static lua_State *make_state(void) {
 }
 
 static void random_patterns_give_what_they_give_in_lua(void) {
-    /* Of five calls each. ThreadSanitizer does not see Lua's longjmp out of C functions: each error
-     * makes the stack that it keeps longer, until it gives up. */
-    enum { PAIRS = 60000, PAIRS_TSAN = 2000, SEED = 5 };
-    const char *sanitizer = getenv("NH_SANITIZE");
-    bool tsan = sanitizer && strcmp(sanitizer, "thread") == 0;
+    enum { PAIRS = 60000, SEED = 5 }; /* of five calls each */
     const char *pairs = getenv("NH_PATTERN_PAIRS"), *seed = getenv("NH_PATTERN_SEED");
     lua_State *L = make_state();
     if (!CHECK(luaL_loadfile(L, NH_SOURCE_DIR "/spec/unit/script/pattern.lua") == LUA_OK))
         printf("# %s\n", lua_tostring(L, -1));
     lua_getglobal(L, "theirs");
     lua_getglobal(L, "ours");
-    lua_pushinteger(L, pairs ? atoll(pairs) : tsan ? PAIRS_TSAN : PAIRS);
+    lua_pushinteger(L, pairs ? atoll(pairs) : PAIRS);
     lua_pushinteger(L, seed ? atoll(seed) : SEED);
     if (!CHECK(lua_pcall(L, 4, 2, 0) == LUA_OK) || !CHECK(lua_isinteger(L, -2)))
         printf("# %s\n", lua_tostring(L, -1));

@@ -2,7 +2,6 @@
  * and leaves a state in which the next script, and one that slept beside it, run as if nothing was.
  */
 #include <lauxlib.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -87,44 +86,27 @@ static double cpu_seconds(void) {
     return (double)nh_clock_read(CLOCK_THREAD_CPUTIME_ID) / (double)NH_SECOND;
 }
 
-typedef struct attempt {
-    lua_State *L, *co;
-    const char *name, *text;
-    double took;
-} attempt;
-
-static void *run_attempt(void *argument) {
-    attempt *a = argument;
-    double start = cpu_seconds();
-    a->co = run(a->L, a->name, a->text);
-    a->took = cpu_seconds() - start;
-    return NULL;
-}
-
 /* One of attacks.lua, at the top of the stack. Time is the thread's own, so that a busy machine
- * does not count; the best of three, since collections are not the attack's alone. Each attempt has
- * a thread, and under ThreadSanitizer a short slice: that does not see Lua's longjmp, keeps the
- * frames that an error leaves, and has room for 65536 of a thread. */
+ * does not count; the best of three, since collections are not the attack's alone. */
 static double attack(lua_State *L, double budget, bool *must_fail) {
     double best = 1e9;
     lua_geti(L, -1, 1);
     lua_geti(L, -2, 2);
     lua_getfield(L, -3, "fine");
-    attempt a = {.L = L, .name = lua_tostring(L, -3), .text = lua_tostring(L, -2)};
+    const char *name = lua_tostring(L, -3), *text = lua_tostring(L, -2);
     *must_fail = !lua_toboolean(L, -1);
     for (int i = 0; i < 3 && best > budget; i++) {
-        pthread_t thread;
-        if (!CHECK(pthread_create(&thread, NULL, run_attempt, &a) == 0))
-            break;
-        pthread_join(thread, NULL);
-        best = a.took < best ? a.took : best;
-        if (*must_fail && !CHECK(!lua_toboolean(a.co, 1)))
-            printf("# %s: was not stopped\n", a.name);
+        double start = cpu_seconds();
+        lua_State *co = run(L, name, text);
+        double took = cpu_seconds() - start;
+        best = took < best ? took : best;
+        if (*must_fail && !CHECK(!lua_toboolean(co, 1)))
+            printf("# %s: was not stopped\n", name);
         if (getenv("NH_VERBOSE"))
-            printf("# %5.1f ms  %-36s %s: %.120s\n", a.took * 1e3, a.name,
-                   lua_isstring(a.co, 3) ? lua_tostring(a.co, 3) : "-",
-                   lua_isstring(a.co, 2) ? lua_tostring(a.co, 2) : "");
-        lua_settop(a.co, 0);
+            printf("# %5.1f ms  %-36s %s: %.120s\n", took * 1e3, name,
+                   lua_isstring(co, 3) ? lua_tostring(co, 3) : "-",
+                   lua_isstring(co, 2) ? lua_tostring(co, 2) : "");
+        lua_settop(co, 0);
         lua_pop(L, 1);
     }
     lua_pop(L, 3);
@@ -132,10 +114,8 @@ static double attack(lua_State *L, double budget, bool *must_fail) {
 }
 
 static void every_attack_is_stopped_and_harms_nothing(void) {
-    const char *sanitizer = getenv("NH_SANITIZE");
+    bool sanitized = *getenv("NH_SANITIZE") != '\0';
     lua_State *L = make_state(), *beside[BESIDE_MAX];
-    if (strcmp(sanitizer, "thread") == 0)
-        limiter.limits.slice = 0.01;
     for (int i = 0; i < BESIDE_MAX; i++) {
         beside[i] = make_script(L, "beside",
                                 "local n = 0 for i = 1, 10 do n = n + #('x'):rep(i) wait() end\n"
@@ -147,7 +127,7 @@ static void every_attack_is_stopped_and_harms_nothing(void) {
     if (!CHECK(luaL_dofile(L, NH_SOURCE_DIR "/spec/unit/script/attacks.lua") == LUA_OK))
         printf("# %s\n", lua_tostring(L, -1));
     lua_Integer count = luaL_len(L, -1);
-    double worst = 0, budget = *sanitizer ? 1.5 : limiter.limits.slice * 1.5;
+    double worst = 0, budget = sanitized ? 1.5 : limiter.limits.slice * 1.5;
     for (lua_Integer i = 1; i <= count; i++) {
         bool must_fail;
         lua_geti(L, -1, i);
