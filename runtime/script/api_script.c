@@ -118,8 +118,9 @@ static int freeze(lua_State *L) {
 
 enum { PLAIN_DEPTH = 64, PLAIN_NODES = 100000 };
 
-/* Copies the value on top [-1, +1]. What a script gives may call the script when it is read, and may
- * be changed by it later: what is kept must be a copy that does neither. Upvalue-free and raw. */
+/* Copies the value on top [-1, +1]. What a script gives may call the script when it is read, and
+ * may be changed by it later: what is kept must be a copy that does neither. Upvalue-free and raw.
+ */
 static void copy_plain(lua_State *L, int keep, int depth, int *nodes) {
     int type = lua_type(L, -1);
     if (type == LUA_TFUNCTION || type == LUA_TTHREAD || type == LUA_TUSERDATA)
