@@ -163,6 +163,63 @@ describe("rules", function()
   end)
 end)
 
+-- What a script hands over is read where no limit holds: it must be a copy that calls nobody.
+describe("what rules hand over", function()
+  after_each(rules.finish)
+
+  local ENDLESS = "setmetatable({}, { __index = function() while true do end end, __len = function() while true do end end })"
+
+  -- Sends through rules of one file; the message must end, however it does.
+  local function ends(text)
+    local hub = rules.open({ ["a.lua"] = text }, { targets = { sink = "a" } })
+    local receipt, problem = hub:send({ title = "t", metadata = { a = 1 } }, rules.LONG)
+    return assert(receipt or problem), receipt and receipt.status
+  end
+
+  for name, text in pairs {
+    ["a message with a metatable, from a function that matches"] = [[
+      route { to = "sink", match = function(m) setmetatable(m, { __index = function() while true do end end }) return true end }]],
+    ["a metatable deep inside, from a handler"] = [[
+      route { handle = function(m) m.metadata.deep = ENDLESS send(m, "sink") end }]],
+    ["a target with a metatable, that is a list"] = [[
+      route { handle = function(m) send(m, setmetatable({ "sink" }, { __index = function() while true do end end })) end }]],
+    ["a metatable set after the message was sent"] = [[
+      local kept
+      on("complete", function(_, m) kept = m end)
+      route { to = "sink", match = function(m)
+        if kept then setmetatable(kept, { __index = function() while true do end end }) end
+        return true
+      end }]],
+    ["a choice that is changed"] = [[
+      local choice = fallback { "sink" }
+      route { handle = function(m)
+        pcall(function() choice.items = ENDLESS end)
+        pcall(rawset, choice, "items", ENDLESS)
+        send(m, choice)
+      end }]],
+    ["what a resolver answers"] = [[
+      resolve(function(name) if name == "x" then return setmetatable({ "sink" }, { __index = function() while true do end end }) end end)
+      route { to = "x" }]],
+  } do
+    it("cannot call a script later: " .. name, function()
+      local _, status = ends((text:gsub("ENDLESS", ENDLESS)))
+      assert.equal("delivered", status)
+    end)
+  end
+
+  it("cannot be a function", function()
+    local answer = ends 'route { handle = function(m) m.metadata.f = print or pcall send(m, "sink") end }'
+    assert.matches("a function cannot be part of a message", type(answer) == "table" and answer.error or answer)
+  end)
+
+  it("does not change what adapters and receipts are made from", function()
+    local hub, sink = rules.open { ["a.lua"] = 'route { to = "a", match = function(m) m.title, m.id = "changed", "x" return true end }' }
+    local receipt = assert(hub:send({ id = "m1", title = "t" }, rules.LONG))
+    assert.equal("m1", receipt.id)
+    assert.equal("t", rules.told(sink, "/a")[1].title)
+  end)
+end)
+
 describe("a folder of rules that is hostile while it loads", function()
   after_each(rules.finish)
 
