@@ -241,6 +241,7 @@ function Hub:metrics() end
 ---@field retries integer
 ---@field platforms table<string, notifyhub.View> by account
 ---@field targets table<string, notifyhub.View> by target, without secrets
+---@field breakers table<string, table> by host: state ("open", "half-open"), retry_in (seconds), failures
 ---@field left_out integer accounts and targets that are not shown: over a thousand
 
 ---@class notifyhub.View what attempts came to; what is not known is absent

@@ -551,7 +551,7 @@ static int progress(lua_State *L) {
 }
 
 static int retrying(lua_State *L) {
-    nh_vm_of(L)->setup.host->retrying(running(L)->op.task);
+    nh_vm_of(L)->setup.host->retrying(running(L)->op.task, luaL_checkstring(L, 1));
     return 0;
 }
 

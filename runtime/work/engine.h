@@ -86,7 +86,8 @@ typedef struct nh_host {
     void (*op_cancel)(nh_op *op);
     /* Tells how far the task is; wakes those who watch it. */
     void (*progress)(nh_task *task, uint32_t done, uint32_t total);
-    void (*retrying)(nh_task *task);
+    /* There will be another attempt at this platform. */
+    void (*retrying)(nh_task *task, const char *platform);
     /* Counts an attempt for health and metrics. */
     void (*attempted)(nh_task *task, const nh_attempt *attempt);
     /* How well an account did lately, 0 to 1; 0.5 when nothing is known. */

@@ -357,8 +357,7 @@ static nh_err host_admit(nh_op *op, const char *key, const nh_rate_limit *limit,
         return NH_OK;
     if (!ticket.waiting)
         return nh_fail(error, NH_E_RATE_LIMITED,
-                       "its rate limit would let it go in %.0f s, which is more than it may wait "
-                       "(rate.wait)",
+                       "its rate limit would let it go in %.0f s, which is more than it may wait",
                        *wait);
     pending *p = take_pending(worker, op, -1);
     if (p) {
@@ -426,8 +425,10 @@ static void host_progress(nh_task *base, uint32_t done, uint32_t total) {
     nh_handle_tell(handle, NH_EVENT_PROGRESS);
 }
 
-static void host_retrying(nh_task *base) {
+static void host_retrying(nh_task *base, const char *platform) {
     task *t = task_of(base);
+    if (t->worker->work->metrics)
+        nh_metrics_retry(t->worker->work->metrics, platform, strlen(platform));
     atomic_fetch_add_explicit(&t->worker->work->retries, 1, memory_order_relaxed);
     if (!t->handle)
         return;

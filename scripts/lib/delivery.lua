@@ -255,7 +255,7 @@ local function pause_after(judged, letter, entries, delivery, seconds)
     return nil
   end
   local pause = backoff(policy, delivery.attempt, hint)
-  task.retrying()
+  task.retrying(platform)
   if letter.on_retry then
     letter.on_retry(letter.context, {
       platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = pause, code = code, error = text,

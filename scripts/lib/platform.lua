@@ -205,7 +205,7 @@ function M.describe(name)
     schemes = list(adapter.schemes), native = list(adapter.native), urls = list(adapter.urls),
     example = adapter.example, recipients = list(adapter.recipients), formats = list(adapter.formats),
     attachments = adapter.attachments,
-    limits = adapter.limits, options = described(adapter.options),
+    limits = adapter.limits, rate = adapter.rate, options = described(adapter.options),
     message_options = described(adapter.message_options),
   }
 end

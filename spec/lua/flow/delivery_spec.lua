@@ -95,6 +95,7 @@ describe("a delivery that failed", function()
     receipt = hub:send({ title = "t", targets = { sink.target }, retry = { attempts = 4 } }, 10)
     assert.equal(4, receipt.results[1].attempts) -- initial is still the configuration's
     assert.equal(6, sink:stop().arrivals)
+    assert.truthy(hub:metrics():find('notifyhub_retries_total{platform="webhook"} 4\n', 1, true), hub:metrics())
   end)
 
   it("waits longer each time, up to the most", function()
