@@ -4,13 +4,11 @@
  * a task for each → let the loop handle descriptors, timers and what is deferred, which resumes
  * tasks. Everything but the mailbox and a few atomic figures belongs to the worker's own thread.
  *
- * A task asks for operations (nh_host): a transfer or a sleep becomes a `pending`, which ends by a
- * deferred call, so that neither a transport nor the engine is ever re-entered. Tasks and pendings
- * come from free lists, bounded by the in-flight limit. A task that only sleeps (a script's sleep,
- * a retry's backoff) is not in flight: it holds no socket and keeps no other message waiting, and
- * has a limit of its own. Sleeping: the worker raises `sleeping`, looks at the queue once more and
- * only then waits, while a sender puts its message in and then looks for `sleeping`; so one of the
- * two always sees the other.
+ * What a task waits for is operation.c's. Tasks come from a free list, bounded by the in-flight
+ * limit. A task that only sleeps (a script's sleep, a retry's backoff) is not in flight: it holds
+ * no socket and keeps no other message waiting, and has a limit of its own. Sleeping: the worker
+ * raises `sleeping`, looks at the queue once more and only then waits, while a sender puts its
+ * message in and then looks for `sleeping`; so one of the two always sees the other.
  *
  * The scripts are replaced while messages flow: a new generation is opened between two turns and
  * gets all messages from then on; the one before lives until its last task has ended or its time to
@@ -22,7 +20,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +28,9 @@
 #include "runtime/core/log.h"
 #include "runtime/core/metrics.h"
 #include "runtime/work/health.h"
+#include "runtime/work/operation.h"
 
-enum { TAKE_MOST = 32, TRANSPORTS_MOST = 8 };
+enum { TAKE_MOST = 32 };
 
 /* One loaded version of the scripts. */
 typedef struct generation {
@@ -45,42 +43,15 @@ typedef struct generation {
 } generation;
 
 typedef struct task {
-    nh_task base; /* first: the engine sees only this */
+    nh_actor actor; /* first: the engine and its operations see only this */
     nh_worker *worker;
     generation *generation;
     nh_handle *handle; /* its own reference is this task's; NULL once it has settled */
-    nh_priority priority;
     nh_task_message message;
     nh_timer deadline;
-    bool routed;                /* the deadline is what a route asked for, not the message's own */
-    uint32_t transfers, sleeps; /* under way */
-    bool asleep;                /* counted there, not in flight */
-    struct task *next, *prev;   /* live tasks; `next` in the free list */
+    bool routed;              /* the deadline is what a route asked for, not the message's own */
+    struct task *next, *prev; /* live tasks; `next` in the free list */
 } task;
-
-typedef struct pending {
-    nh_op *op; /* NULL: it was cancelled, and only its grant is still to come */
-    nh_worker *worker;
-    nh_deferred ended;
-    nh_doc *request;  /* kept for the transport */
-    nh_doc *response; /* once it is there */
-    union {
-        nh_transfer transfer;
-        nh_timer timer;
-    };
-    union {
-        nh_pass pass; /* a transfer's way through the gate */
-        struct {      /* an admission's place in a rate */
-            nh_ticket ticket;
-            const char *key; /* borrowed */
-        };
-    };
-    struct pending *next; /* in the free list, or in the mailbox's `grants` */
-    int transport;        /* -1 for a sleep */
-    bool waits;           /* for the gate */
-    bool admits;          /* sleeps for a rate */
-    bool started;         /* the transport or the timer still has it */
-} pending;
 
 struct nh_worker {
     nh_work *work;
@@ -92,25 +63,21 @@ struct nh_worker {
     generation *current;
     generation *replaced; /* a list: each drains */
     uint64_t broken;      /* the number of a generation that could not be opened */
-    nh_transport *transports[TRANSPORTS_MOST];
+    nh_operations *operations;
     task tasks; /* head of the ring of live tasks */
     task *free_tasks;
-    pending *free_pendings;
     size_t closed; /* messages settled as closed */
-    size_t owed;   /* grants of cancelled transfers that are still to come */
 
     /* The mailbox. */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the thread has come up or failed to */
     nh_handle *mail;        /* to cancel; each with a reference */
-    pending *grants;        /* got their slot */
     bool up;
     nh_error fault;
 
     atomic_bool sleeping;
     atomic_int stopping; /* 0, 1 patient, 2 now */
     atomic_bool ended;
-    _Atomic size_t in_flight, asleep;
     _Atomic uint64_t idle_since;
     _Atomic size_t memory;
 };
@@ -119,267 +86,7 @@ static task *task_of(nh_task *base) {
     return (task *)base;
 }
 
-static size_t load(const _Atomic size_t *counter) {
-    return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-static void add(_Atomic size_t *counter, size_t change) {
-    atomic_fetch_add_explicit(counter, change, memory_order_relaxed);
-}
-
-/* ------------------------------------------------------------- operations */
-
-/* A task has begun or ended an operation: moves it between those in flight and those asleep. Who
- * waits for the gate is asleep: a host that does not answer keeps no place of other messages. */
-static void count_rest(task *t) {
-    bool asleep = t->sleeps > 0 && t->transfers == 0;
-    if (asleep == t->asleep)
-        return;
-    t->asleep = asleep;
-    add(&t->worker->asleep, asleep ? 1 : (size_t)-1);
-    add(&t->worker->in_flight, asleep ? (size_t)-1 : 1);
-}
-
-static void count_operation(nh_op *op, int transport, uint32_t change) {
-    task *t = task_of(op->task);
-    *(transport < 0 ? &t->sleeps : &t->transfers) += change;
-    count_rest(t);
-}
-
-static pending *take_pending(nh_worker *worker, nh_op *op, int transport) {
-    pending *p = worker->free_pendings;
-    if (p)
-        worker->free_pendings = p->next;
-    else if (!(p = malloc(sizeof *p)))
-        return NULL;
-    memset(p, 0, sizeof *p);
-    p->op = op;
-    p->worker = worker;
-    p->transport = transport;
-    op->pending = p;
-    count_operation(op, transport, 1);
-    return p;
-}
-
-static void free_pending(pending *p) {
-    nh_worker *worker = p->worker;
-    p->op->pending = NULL;
-    count_operation(p->op, p->waits ? -1 : p->transport, (uint32_t)-1);
-    nh_doc_unref(p->request);
-    nh_doc_unref(p->response);
-    p->next = worker->free_pendings;
-    worker->free_pendings = p;
-}
-
-static void pending_ended(nh_deferred *deferred) {
-    pending *p = (pending *)((char *)deferred - offsetof(pending, ended));
-    nh_worker *worker = p->worker;
-    nh_op *op = p->op;
-    nh_doc *response = p->response;
-    p->response = NULL;
-    free_pending(p);
-    worker->work->ops->op_done(task_of(op->task)->generation->vm, op, response);
-    nh_doc_unref(response);
-}
-
-static void transfer_done(nh_transfer *transfer, nh_doc *response) {
-    pending *p = (pending *)((char *)transfer - offsetof(pending, transfer));
-    p->response = response;
-    p->started = false;
-    nh_gate_leave(&p->worker->work->gate, &p->pass, nh_doc_root(response),
-                  nh_loop_now(p->worker->loop));
-    nh_loop_defer(p->worker->loop, &p->ended);
-}
-
-static void sleep_over(nh_timer *timer) {
-    pending *p = (pending *)((char *)timer - offsetof(pending, timer));
-    p->started = false;
-    nh_worker *worker = p->worker;
-    if (p->admits) {
-        double more = nh_limiter_redeem(worker->work->limiter, p->key, strlen(p->key),
-                                        nh_loop_now(worker->loop), &p->ticket);
-        p->started = more > 0 && nh_timer_start(worker->loop, &p->timer, more) == NH_OK;
-        if (p->started)
-            return;
-    }
-    nh_loop_defer(worker->loop, &p->ended);
-}
-
-/* The worker's instance of a transport, opened at its first use; -1 and an error otherwise. */
-static int find_transport(nh_worker *worker, const char *name, nh_error *error) {
-    const nh_transport_ops *const *all = worker->work->transports;
-    for (int i = 0; i < TRANSPORTS_MOST && all[i]; i++) {
-        if (strcmp(all[i]->name, name) != 0)
-            continue;
-        if (!worker->transports[i] && all[i]->open(worker->loop, &worker->work->limits,
-                                                   &worker->transports[i], error) != NH_OK)
-            return -1;
-        return i;
-    }
-    nh_fail(error, NH_E_CONFIG, "there is no transport named '%s'", name);
-    return -1;
-}
-
-/* A transfer that the breaker refuses has its answer at once. */
-static void refuse(pending *p, double seconds) {
-    nh_writer *writer = nh_writer_create();
-    if (writer) {
-        char text[320];
-        snprintf(text, sizeof text, "%.*s does not answer; it is left alone for %.0f s more",
-                 (int)(p->pass.length < 256 ? p->pass.length : 256), p->pass.key, seconds);
-        nh_writer_map(writer, 5);
-        nh_writer_cstring(writer, "error");
-        nh_writer_cstring(writer, nh_err_name(NH_E_UNAVAILABLE));
-        nh_writer_cstring(writer, "message");
-        nh_writer_cstring(writer, text);
-        nh_writer_cstring(writer, "retryable");
-        nh_writer_bool(writer, true);
-        nh_writer_cstring(writer, "sent");
-        nh_writer_bool(writer, false);
-        nh_writer_cstring(writer, "retry_after");
-        nh_writer_real(writer, seconds);
-        p->response = nh_writer_finish(writer, NULL);
-        nh_writer_destroy(writer);
-    }
-    nh_loop_defer(p->worker->loop, &p->ended);
-}
-
-/* The transfer has its slot. */
-static void go(pending *p) {
-    nh_worker *worker = p->worker;
-    double seconds;
-    if (!nh_gate_go(&worker->work->gate, &p->pass, nh_loop_now(worker->loop), &seconds)) {
-        refuse(p, seconds);
-        return;
-    }
-    p->started = true;
-    worker->work->transports[p->transport]->start(worker->transports[p->transport], &p->transfer,
-                                                  nh_doc_root(p->request));
-}
-
-static pending *of_slot(nh_slot *slot) {
-    return (pending *)((char *)slot - offsetof(pending, pass.slot));
-}
-
-/* Called in whichever thread freed the slot. */
-static void granted(nh_slot *slot) {
-    pending *p = of_slot(slot);
-    nh_worker *worker = p->worker;
-    pthread_mutex_lock(&worker->lock);
-    p->next = worker->grants;
-    worker->grants = p;
-    if (worker->loop)
-        nh_loop_wake(worker->loop);
-    pthread_mutex_unlock(&worker->lock);
-}
-
-/* Counts it as what it is now: waiting, or under way. */
-static void set_waits(pending *p, bool waits) {
-    if (p->waits == waits)
-        return;
-    task *t = task_of(p->op->task);
-    t->transfers -= waits ? 1u : (uint32_t)-1;
-    t->sleeps += waits ? 1u : (uint32_t)-1;
-    p->waits = waits;
-    count_rest(t);
-}
-
-static void take_grants(nh_worker *worker, pending *grants) {
-    while (grants) {
-        pending *p = grants;
-        grants = p->next;
-        if (p->op) {
-            set_waits(p, false);
-            go(p);
-        } else { /* cancelled since */
-            nh_gate_leave(&worker->work->gate, &p->pass, NULL, nh_loop_now(worker->loop));
-            nh_doc_unref(p->request);
-            p->next = worker->free_pendings;
-            worker->free_pendings = p;
-            worker->owed--;
-        }
-    }
-}
-
-static nh_err host_transfer(nh_op *op, const char *name, nh_doc *request, nh_error *error) {
-    task *t = task_of(op->task);
-    nh_worker *worker = t->worker;
-    nh_err failed = nh_request_check(nh_doc_root(request), error);
-    int index = failed ? -1 : find_transport(worker, name, error);
-    pending *p = index < 0 ? NULL : take_pending(worker, op, index);
-    if (!p) {
-        nh_doc_unref(request);
-        return failed ? failed : index < 0 ? NH_E_CONFIG : nh_fail_memory(error);
-    }
-    p->request = request;
-    p->ended.call = pending_ended;
-    p->transfer.done = transfer_done;
-    p->pass.slot.granted = granted;
-    nh_gate_key(nh_doc_root(request), &p->pass.key, &p->pass.length);
-    if (nh_gate_enter(&worker->work->gate, &p->pass, t->priority, nh_loop_now(worker->loop)))
-        go(p);
-    else
-        set_waits(p, true);
-    return NH_OK;
-}
-
-static nh_err host_sleep(nh_op *op, double seconds, nh_error *error) {
-    nh_worker *worker = task_of(op->task)->worker;
-    pending *p = take_pending(worker, op, -1);
-    if (!p)
-        return nh_fail_memory(error);
-    p->ended.call = pending_ended;
-    p->timer.fire = sleep_over;
-    p->started = true;
-    /* From now on, not from the beginning of the turn: no sleep is shorter than what was asked. */
-    seconds += (double)(nh_monotonic() - nh_loop_now(worker->loop)) / (double)NH_SECOND;
-    if (nh_timer_start(worker->loop, &p->timer, seconds) != NH_OK) {
-        free_pending(p);
-        return nh_fail_memory(error);
-    }
-    return NH_OK;
-}
-
-static nh_err host_admit(nh_op *op, const char *key, const nh_rate_limit *limit, double most,
-                         double *wait, nh_error *error) {
-    nh_worker *worker = task_of(op->task)->worker;
-    nh_limiter *limiter = worker->work->limiter;
-    uint64_t now = nh_loop_now(worker->loop);
-    size_t length = strlen(key);
-    nh_ticket ticket = {.waiting = false};
-    nh_rate rate;
-    if (limit && nh_rate_make(limit->tokens, limit->per, limit->burst, &rate, error) != NH_OK)
-        return NH_E_CONFIG;
-    *wait = limiter
-                ? nh_limiter_take(limiter, key, length, limit ? &rate : NULL, 1, most, now, &ticket)
-                : 0;
-    if (*wait <= 0)
-        return NH_OK;
-    if (!ticket.waiting)
-        return nh_fail(error, NH_E_RATE_LIMITED,
-                       "its rate limit would let it go in %.0f s, which is more than it may wait",
-                       *wait);
-    pending *p = take_pending(worker, op, -1);
-    if (p) {
-        p->ended.call = pending_ended;
-        p->timer.fire = sleep_over;
-        p->admits = p->started = true;
-        p->ticket = ticket;
-        p->key = key;
-        if (nh_timer_start(worker->loop, &p->timer, *wait) == NH_OK)
-            return NH_OK;
-        free_pending(p);
-    }
-    nh_limiter_cancel(limiter, key, length, &ticket);
-    return nh_fail_memory(error);
-}
-
-static void host_pause(nh_task *base, const char *key, double seconds) {
-    nh_worker *worker = task_of(base)->worker;
-    if (worker->work->limiter)
-        nh_limiter_pause(worker->work->limiter, key, strlen(key), seconds,
-                         nh_loop_now(worker->loop));
-}
+/* ------------------------------------------------------- what a task asks for */
 
 static nh_err host_deadline(nh_task *base, double seconds, nh_error *error) {
     task *t = task_of(base);
@@ -389,31 +96,6 @@ static nh_err host_deadline(nh_task *base, double seconds, nh_error *error) {
         return NH_OK;
     t->routed = true;
     return nh_timer_start(loop, &t->deadline, seconds) == NH_OK ? NH_OK : nh_fail_memory(error);
-}
-
-static void host_op_cancel(nh_op *op) {
-    pending *p = op->pending;
-    if (!p)
-        return;
-    nh_worker *worker = p->worker;
-    if (p->waits && !nh_gate_cancel(&worker->work->gate, &p->pass)) {
-        count_operation(op, -1, (uint32_t)-1); /* its grant is on the way: take_grants frees it */
-        op->pending = NULL;
-        p->op = NULL;
-        worker->owed++;
-        return;
-    }
-    if (p->started && p->transport >= 0) {
-        worker->work->transports[p->transport]->cancel(worker->transports[p->transport],
-                                                       &p->transfer);
-        nh_gate_leave(&worker->work->gate, &p->pass, NULL, nh_loop_now(worker->loop));
-    } else if (p->started) {
-        nh_timer_stop(worker->loop, &p->timer);
-    }
-    if (p->admits)
-        nh_limiter_cancel(worker->work->limiter, p->key, strlen(p->key), &p->ticket);
-    nh_loop_undefer(&p->ended);
-    free_pending(p);
 }
 
 static void host_progress(nh_task *base, uint32_t done, uint32_t total) {
@@ -477,7 +159,7 @@ static void free_task(task *t) {
     t->next = worker->free_tasks;
     worker->free_tasks = t;
     t->generation->tasks--;
-    add(t->asleep ? &worker->asleep : &worker->in_flight, (size_t)-1);
+    nh_actor_end(&t->actor);
 }
 
 static void host_settle(nh_task *base, nh_status status, nh_doc *doc, bool more) {
@@ -497,12 +179,12 @@ static void host_end(nh_task *base) {
 }
 
 static const nh_host host = {
-    .transfer = host_transfer,
-    .sleep = host_sleep,
+    .transfer = nh_operation_transfer,
+    .sleep = nh_operation_sleep,
     .deadline = host_deadline,
-    .op_cancel = host_op_cancel,
-    .admit = host_admit,
-    .pause = host_pause,
+    .op_cancel = nh_operation_cancel,
+    .admit = nh_operation_admit,
+    .pause = nh_operation_pause,
     .progress = host_progress,
     .retrying = host_retrying,
     .attempted = host_attempted,
@@ -514,7 +196,7 @@ static const nh_host host = {
 /* ------------------------------------------------------------------- tasks */
 
 static void stop_task(task *t, nh_err reason) {
-    t->worker->work->ops->task_stop(t->generation->vm, &t->base, reason);
+    t->worker->work->ops->task_stop(t->generation->vm, &t->actor.base, reason);
 }
 
 static void deadline_passed(nh_timer *timer) {
@@ -531,10 +213,12 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
         return;
     }
     const nh_message *message = handle->message;
-    *t = (task){.worker = worker,
+    *t = (task){.actor = {.operations = worker->operations,
+                          .vm = worker->current->vm,
+                          .priority = message->priority},
+                .worker = worker,
                 .generation = worker->current,
-                .handle = handle,
-                .priority = message->priority};
+                .handle = handle};
     t->message = (nh_task_message){.id = message->id,
                                    .bytes = message->bytes,
                                    .length = message->length,
@@ -545,7 +229,7 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
     handle->task = t;
     t->deadline.fire = deadline_passed;
     t->generation->tasks++;
-    add(&worker->in_flight, 1);
+    nh_actor_begin(&t->actor);
     if (handle->deadline != UINT64_MAX) {
         uint64_t now = nh_loop_now(worker->loop);
         double left = handle->deadline > now ? (double)(handle->deadline - now) / NH_SECOND : 0;
@@ -555,12 +239,13 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
             return;
         }
     }
-    worker->work->ops->task_start(t->generation->vm, &t->base, &t->message);
+    worker->work->ops->task_start(t->generation->vm, &t->actor.base, &t->message);
 }
 
 static size_t room(const nh_worker *worker) {
-    size_t in_flight = load(&worker->in_flight);
-    return in_flight < worker->work->in_flight && load(&worker->asleep) < worker->work->sleepers
+    size_t in_flight = nh_operations_in_flight(worker->operations);
+    return in_flight < worker->work->in_flight &&
+                   nh_operations_asleep(worker->operations) < worker->work->sleepers
                ? worker->work->in_flight - in_flight
                : 0;
 }
@@ -674,11 +359,8 @@ static void take_messages(nh_worker *worker) {
 static void read_mail(nh_worker *worker) {
     pthread_mutex_lock(&worker->lock);
     nh_handle *mail = worker->mail;
-    pending *grants = worker->grants;
     worker->mail = NULL;
-    worker->grants = NULL;
     pthread_mutex_unlock(&worker->lock);
-    take_grants(worker, grants);
     while (mail) {
         nh_handle *next = mail->mail_next;
         task *t = mail->task;
@@ -738,6 +420,7 @@ static void rest(nh_worker *worker) {
 static void run(nh_worker *worker) {
     for (;;) {
         int stopping = atomic_load_explicit(&worker->stopping, memory_order_acquire);
+        nh_operations_take_grants(worker->operations);
         read_mail(worker);
         renew(worker);
         if (stopping == 0)
@@ -746,7 +429,8 @@ static void run(nh_worker *worker) {
             worker->closed += worker->tasks.next->handle != NULL;
             stop_task(worker->tasks.next, NH_E_CLOSED);
         }
-        if (stopping > 0 && worker->tasks.next == &worker->tasks && worker->owed == 0) {
+        if (stopping > 0 && worker->tasks.next == &worker->tasks &&
+            !nh_operations_owed(worker->operations)) {
             if (nh_queue_ready(worker->work->queue) > 0)
                 worker->work->more(worker->work); /* an offer may have come to us in vain */
             return;
@@ -769,6 +453,7 @@ static nh_err come_up(nh_worker *worker, nh_error *error) {
         nh_loop_destroy(loop);
         return failed;
     }
+    nh_operations_open(worker->operations, loop);
     pthread_mutex_lock(&worker->lock);
     worker->loop = loop;
     pthread_mutex_unlock(&worker->lock);
@@ -776,11 +461,7 @@ static nh_err come_up(nh_worker *worker, nh_error *error) {
 }
 
 static void go_down(nh_worker *worker) {
-    for (int i = 0; i < TRANSPORTS_MOST && worker->work->transports[i]; i++)
-        if (worker->transports[i]) {
-            worker->work->transports[i]->close(worker->transports[i]);
-            worker->transports[i] = NULL;
-        }
+    nh_operations_close(worker->operations);
     while (worker->replaced) {
         generation *old = worker->replaced;
         worker->replaced = old->next;
@@ -798,11 +479,6 @@ static void go_down(nh_worker *worker) {
         task *t = worker->free_tasks;
         worker->free_tasks = t->next;
         free(t);
-    }
-    while (worker->free_pendings) {
-        pending *p = worker->free_pendings;
-        worker->free_pendings = p->next;
-        free(p);
     }
 }
 
@@ -834,13 +510,16 @@ nh_worker *nh_worker_create(nh_work *work, nh_error *error) {
     worker->work = work;
     worker->tasks.next = worker->tasks.prev = &worker->tasks;
     atomic_init(&worker->idle_since, UINT64_MAX);
-    if (pthread_mutex_init(&worker->lock, NULL) != 0)
-        goto fail;
+    worker->operations = nh_operations_create(work);
+    if (!worker->operations || pthread_mutex_init(&worker->lock, NULL) != 0)
+        goto fail_operations;
     if (nh_cond_init(&worker->changed) != 0)
         goto fail_lock;
     return worker;
 fail_lock:
     pthread_mutex_destroy(&worker->lock);
+fail_operations:
+    nh_operations_destroy(worker->operations);
 fail:
     free(worker);
     nh_fail_memory(error);
@@ -857,6 +536,7 @@ void nh_worker_destroy(nh_worker *worker) {
     }
     pthread_cond_destroy(&worker->changed);
     pthread_mutex_destroy(&worker->lock);
+    nh_operations_destroy(worker->operations);
     free(worker);
 }
 
@@ -911,11 +591,11 @@ bool nh_worker_ended(const nh_worker *worker) {
 }
 
 size_t nh_worker_in_flight(const nh_worker *worker) {
-    return load(&worker->in_flight);
+    return nh_operations_in_flight(worker->operations);
 }
 
 size_t nh_worker_asleep(const nh_worker *worker) {
-    return load(&worker->asleep);
+    return nh_operations_asleep(worker->operations);
 }
 
 uint64_t nh_worker_idle_since(const nh_worker *worker) {
