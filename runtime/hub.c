@@ -1,4 +1,4 @@
-/* hub.c — the composition root: opens, wires and closes all the rest, and takes messages in.
+/* hub.c — the composition root: opens, wires and closes all the rest.
  *
  * Opening goes engine → queue → pool; closing goes the other way, after the messages. Two counts
  * keep a hub: `users` are the program's references, the last of which closes it; `memory` also
@@ -6,7 +6,7 @@
  * nh_hub_close; from then on the queue refuses, and everything accepted before is settled before
  * the close returns. Any thread may call anything here.
  */
-#include "runtime/hub.h"
+#include "runtime/hub_parts.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -16,47 +16,13 @@
 #include <unistd.h>
 
 #include "platforms/transports/transports.h"
-#include "runtime/core/batch.h"
 #include "runtime/core/clock.h"
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 #include "runtime/core/fork.h"
-#include "runtime/core/handle.h"
-#include "runtime/core/log.h"
-#include "runtime/core/metrics.h"
 #include "runtime/work/engine_load.h"
-#include "runtime/work/health.h"
-#include "runtime/work/pool.h"
 
-enum {
-    SETTLE_AT_ONCE = 256,
-    STATUSES = NH_EXPIRED + 1,
-    EXPLAIN_BYTES = 32 << 20,
-    BREAKERS_SHOWN = 1000
-};
-
-struct nh_hub {
-    nh_owner owner; /* first: handles know only this */
-    atomic_uint users;
-    atomic_uint memory;
-    uint64_t opened;      /* monotonic ns */
-    size_t message_bytes; /* most of one message */
-    nh_work work;
-    nh_pool *pool;
-    nh_log *log;
-    nh_health *health;
-    nh_metrics *metrics;
-    size_t capacity;
-
-    _Atomic uint64_t accepted;
-    _Atomic uint64_t settled[STATUSES];
-    _Atomic size_t pending; /* accepted and not settled */
-    atomic_bool closing;
-
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* pending fell to 0 while closing, or the hub is closed */
-    bool closed;
-};
+enum { SETTLE_AT_ONCE = 256 };
 
 const char *nh_version(void) {
     return NH_VERSION;
@@ -102,8 +68,7 @@ static void cancel(nh_owner *owner, nh_handle *handle) {
         nh_worker_cancel(worker, handle);
 }
 
-/* `count` messages are no longer pending; the last one ends the wait of a close. */
-static void leave(nh_hub *hub, size_t count) {
+void nh_hub_leave(nh_hub *hub, size_t count) {
     if (atomic_fetch_sub_explicit(&hub->pending, count, memory_order_seq_cst) != count ||
         !atomic_load_explicit(&hub->closing, memory_order_seq_cst))
         return;
@@ -118,7 +83,7 @@ static void count(nh_owner *owner, nh_status status) {
 }
 
 static void settled(nh_owner *owner) {
-    leave(hub_of(owner), 1);
+    nh_hub_leave(hub_of(owner), 1);
 }
 
 /* nh_work's callback: a close waits for callbacks, too. */
@@ -127,7 +92,7 @@ static void linger(nh_work *work, int change) {
     if (change > 0)
         atomic_fetch_add_explicit(&hub->pending, 1, memory_order_seq_cst);
     else
-        leave(hub, 1);
+        nh_hub_leave(hub, 1);
 }
 
 /* The engine's callback. */
@@ -309,182 +274,29 @@ nh_doc *nh_config_load(const char *path, nh_error *error) {
     return engine ? engine->load_config(path, error) : NULL;
 }
 
-/* ------------------------------------------------------------ tools for rules */
-
-static nh_doc *ask(const char *question, const nh_doc *config, const nh_doc *argument,
-                   nh_error *error) {
-    const nh_engine_ops *engine = nh_engine_load(error);
-    return engine ? engine->ask(question, config, argument, error) : NULL;
-}
-
-nh_doc *nh_rules_check(const nh_doc *config, nh_error *error) {
-    return ask("check", config, NULL, error);
-}
-
-nh_doc *nh_rules_test(const nh_doc *config, nh_error *error) {
-    return ask("test", config, NULL, error);
-}
-
-static nh_err check_message(const nh_doc *doc, nh_error *error) {
-    nh_error fault;
-    nh_message *message = nh_message_create(doc, EXPLAIN_BYTES, &fault);
-    if (!message)
-        return nh_fail(error, fault.code, "%s", fault.message);
-    nh_message_unref(message);
-    return NH_OK;
-}
-
-static nh_err check_one(const nh_value *value, nh_error *error) {
-    nh_writer *writer = nh_writer_create();
-    if (!writer)
-        return nh_fail_memory(error);
-    nh_writer_value(writer, value);
-    nh_doc *doc = nh_writer_finish(writer, error);
-    nh_writer_destroy(writer);
-    nh_err failed = doc ? check_message(doc, error) : NH_E_INTERNAL;
-    nh_doc_unref(doc);
-    return failed;
-}
-
-nh_doc *nh_rules_explain(const nh_doc *config, const nh_doc *message, nh_error *error) {
-    const nh_value *root = nh_doc_root(message);
-    size_t count = nh_value_kind(root) == NH_ARRAY ? nh_value_count(root) : 0;
-    if (nh_value_kind(root) != NH_ARRAY && check_message(message, error) != NH_OK)
-        return NULL;
-    for (size_t i = 0; i < count; i++) {
-        nh_error fault;
-        if (check_one(nh_value_at(root, i), &fault) != NH_OK) {
-            nh_fail(error, fault.code, "message %zu: %.900s", i + 1, fault.message);
-            return NULL;
-        }
-    }
-    return ask("explain", config, message, error);
+nh_err nh_hub_reload(nh_hub *hub, nh_error *error) {
+    nh_err failed = nh_hub_refuse_closed(hub, error);
+    return failed ? failed : hub->work.ops->reload(hub->work.engine, error);
 }
 
 nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error) {
     return hub->work.ops->platforms(hub->work.engine, error);
 }
 
-/* ---------------------------------------------------------------- accepting */
+/* ------------------------------------------------------------------ closing */
 
-static bool is_forked(const nh_hub *hub) {
+bool nh_hub_forked(const nh_hub *hub) {
     return hub->owner.fork_generation != nh_fork_generation();
 }
 
-static nh_err refuse_if_closed(const nh_hub *hub, nh_error *error) {
-    if (is_forked(hub))
+nh_err nh_hub_refuse_closed(const nh_hub *hub, nh_error *error) {
+    if (nh_hub_forked(hub))
         return nh_fail(error, NH_E_CLOSED,
                        "the hub belongs to the process that this one was forked from");
     if (atomic_load_explicit(&hub->closing, memory_order_acquire))
         return nh_fail(error, NH_E_CLOSED, "the hub is closed");
     return NH_OK;
 }
-
-nh_err nh_hub_reload(nh_hub *hub, nh_error *error) {
-    nh_err failed = refuse_if_closed(hub, error);
-    return failed ? failed : hub->work.ops->reload(hub->work.engine, error);
-}
-
-/* Turns the message's times into monotonic ones. */
-static void set_times(nh_handle *handle) {
-    const nh_message *message = handle->message;
-    uint64_t now = nh_monotonic();
-    handle->deadline = nh_after(now, message->timeout);
-    if (message->expires_at > 0) {
-        uint64_t expires = nh_after(now, message->expires_at - message->created_at);
-        if (expires < handle->deadline)
-            handle->deadline = expires;
-    }
-    if (message->deliver_at > message->created_at)
-        handle->release = nh_after(now, message->deliver_at - message->created_at);
-}
-
-/* A handle ready to be queued, with a reference for the caller. */
-static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, size_t index,
-                              nh_error *error) {
-    nh_message *message = nh_message_create(doc, hub->message_bytes, error);
-    if (!message)
-        return NULL;
-    nh_handle *handle = nh_handle_create(&hub->owner, message, batch, (uint32_t)index);
-    if (handle)
-        set_times(handle);
-    else
-        nh_fail_memory(error);
-    return handle;
-}
-
-static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count, nh_error *error) {
-    uint64_t earliest = UINT64_MAX;
-    for (size_t i = 0; i < count; i++) {
-        if (handles[i]->deadline < earliest)
-            earliest = handles[i]->deadline;
-        if (handles[i]->release > 0 && handles[i]->release < earliest)
-            earliest = handles[i]->release;
-    }
-    /* Counted before it can settle; taken back when it was refused. */
-    atomic_fetch_add_explicit(&hub->pending, count, memory_order_seq_cst);
-    nh_err failed = nh_queue_push(hub->work.queue, handles, count, error);
-    if (failed) {
-        leave(hub, count);
-        return failed;
-    }
-    atomic_fetch_add_explicit(&hub->accepted, count, memory_order_relaxed);
-    nh_metrics_accepted(hub->metrics, count);
-    nh_pool_pushed(hub->pool, count, earliest);
-    return NH_OK;
-}
-
-nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error) {
-    if (refuse_if_closed(hub, error))
-        return NULL;
-    nh_handle *handle = make_handle(hub, message, NULL, 0, error);
-    if (handle && admit(hub, &handle, 1, error) != NH_OK) {
-        nh_handle_discard(handle);
-        nh_handle_unref(handle);
-        return NULL;
-    }
-    return handle;
-}
-
-nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
-                            nh_error *error) {
-    if (refuse_if_closed(hub, error))
-        return NULL;
-    if (count == 0 || count > NH_BATCH_MAX) {
-        nh_fail(error, NH_E_INVALID, "a batch must have 1 to %d messages, not %zu", NH_BATCH_MAX,
-                count);
-        return NULL;
-    }
-    nh_batch *batch = nh_batch_create(count);
-    nh_handle **handles = malloc(count * sizeof *handles);
-    size_t made = 0;
-    if (!batch || !handles) {
-        nh_fail_memory(error);
-        goto fail;
-    }
-    for (; made < count; made++) {
-        nh_error fault;
-        handles[made] = make_handle(hub, messages[made], batch, made, &fault);
-        if (!handles[made]) {
-            nh_fail(error, fault.code, "messages[%zu].%.*s", made + 1, NH_ERROR_MESSAGE_MAX - 32,
-                    fault.message);
-            goto fail;
-        }
-        nh_batch_put(batch, made, handles[made]);
-    }
-    if (admit(hub, handles, count, error) != NH_OK)
-        goto fail;
-    free(handles);
-    return batch;
-fail:
-    for (size_t i = 0; i < made; i++)
-        nh_handle_discard(handles[i]);
-    free(handles);
-    nh_batch_unref(batch);
-    return NULL;
-}
-
-/* ------------------------------------------------------------------ closing */
 
 /* Settles as closed what waits in the queue beyond `horizon` (0: all). */
 static size_t settle_queued(nh_hub *hub, uint64_t horizon) {
@@ -499,7 +311,7 @@ static size_t settle_queued(nh_hub *hub, uint64_t horizon) {
 }
 
 size_t nh_hub_close(nh_hub *hub, double seconds) {
-    if (is_forked(hub))
+    if (nh_hub_forked(hub))
         return 0;
     uint64_t due = nh_after(nh_monotonic(), seconds);
     pthread_mutex_lock(&hub->lock);
@@ -537,109 +349,8 @@ nh_hub *nh_hub_ref(nh_hub *hub) {
 void nh_hub_unref(nh_hub *hub) {
     if (!hub || atomic_fetch_sub_explicit(&hub->users, 1, memory_order_acq_rel) != 1)
         return;
-    if (is_forked(hub))
+    if (nh_hub_forked(hub))
         return; /* its threads are not here; its memory is the parent's picture */
     nh_hub_close(hub, 0);
     drop(&hub->owner);
-}
-
-/* ------------------------------------------------------------------ figures */
-
-static void put(nh_writer *writer, const char *name, uint64_t value) {
-    nh_writer_cstring(writer, name);
-    nh_writer_int(writer, (int64_t)value);
-}
-
-nh_doc *nh_hub_stats(nh_hub *hub) {
-    nh_queue_figures queue;
-    nh_pool_figures pool;
-    nh_writer *writer = nh_writer_create();
-    if (!writer)
-        return NULL;
-    nh_queue_read(hub->work.queue, &queue);
-    nh_pool_read(hub->pool, &pool);
-    nh_writer_map(writer, 8 + STATUSES);
-    nh_writer_cstring(writer, "version");
-    nh_writer_cstring(writer, nh_version());
-    nh_writer_cstring(writer, "uptime");
-    nh_writer_real(writer, (double)(nh_monotonic() - hub->opened) / (double)NH_SECOND);
-    put(writer, "accepted", atomic_load(&hub->accepted));
-    put(writer, "pending", atomic_load(&hub->pending));
-    put(writer, "retries", atomic_load(&hub->work.retries));
-    for (int status = 0; status < STATUSES; status++)
-        put(writer, nh_status_name((nh_status)status), atomic_load(&hub->settled[status]));
-    nh_writer_cstring(writer, "queue");
-    nh_writer_map(writer, 7);
-    put(writer, "capacity", hub->capacity);
-    put(writer, "low", queue.ready[NH_LOW]);
-    put(writer, "normal", queue.ready[NH_NORMAL]);
-    put(writer, "high", queue.ready[NH_HIGH]);
-    put(writer, "urgent", queue.ready[NH_URGENT]);
-    put(writer, "scheduled", queue.scheduled);
-    put(writer, "bytes", queue.bytes);
-    nh_writer_cstring(writer, "workers");
-    nh_writer_map(writer, 6);
-    put(writer, "count", pool.workers);
-    put(writer, "in_flight", pool.in_flight);
-    put(writer, "asleep", pool.asleep);
-    put(writer, "memory", pool.memory);
-    put(writer, "grown", pool.grown);
-    put(writer, "shrunk", pool.shrunk);
-    nh_writer_cstring(writer, "generations");
-    hub->work.ops->generations(hub->work.engine, writer);
-    nh_doc *doc = nh_writer_finish(writer, NULL);
-    nh_writer_destroy(writer);
-    return doc;
-}
-
-nh_doc *nh_hub_health(nh_hub *hub) {
-    nh_writer *writer = nh_writer_create();
-    if (!writer)
-        return NULL;
-    uint64_t now = nh_monotonic();
-    nh_writer_map(writer, 2);
-    nh_writer_cstring(writer, "seen");
-    nh_health_write(hub->health, writer, now);
-    nh_writer_cstring(writer, "breakers");
-    if (hub->work.gate.breakers)
-        nh_breaker_write(hub->work.gate.breakers, writer, BREAKERS_SHOWN, now);
-    else
-        nh_writer_map(writer, 0);
-    nh_doc *doc = nh_writer_finish(writer, NULL);
-    nh_writer_destroy(writer);
-    return doc;
-}
-
-char *nh_hub_metrics(nh_hub *hub, size_t *length) {
-    nh_queue_figures queue;
-    nh_pool_figures pool;
-    nh_breaker_figures breakers = {.open = 0};
-    nh_limiter_figures limiter;
-    nh_lane_figures lanes = {.held = 0};
-    nh_queue_read(hub->work.queue, &queue);
-    nh_pool_read(hub->pool, &pool);
-    nh_limiter_read(hub->work.limiter, &limiter);
-    if (hub->work.gate.breakers)
-        nh_breaker_read(hub->work.gate.breakers, &breakers);
-    if (hub->work.gate.lanes)
-        nh_lanes_read(hub->work.gate.lanes, &lanes);
-    const nh_gauges gauges = {.in_flight = pool.in_flight,
-                              .queue_low = queue.ready[NH_LOW],
-                              .queue_normal = queue.ready[NH_NORMAL],
-                              .queue_high = queue.ready[NH_HIGH],
-                              .queue_urgent = queue.ready[NH_URGENT],
-                              .queue_scheduled = queue.scheduled,
-                              .queue_bytes = queue.bytes,
-                              .workers = pool.workers,
-                              .breakers_open = breakers.open,
-                              .breakers_half_open = breakers.half_open,
-                              .breaker_opened = breakers.opened,
-                              .breaker_refused = breakers.refused,
-                              .limiter_waiting = limiter.waiting,
-                              .limiter_delayed = limiter.delayed,
-                              .limiter_pauses = limiter.pauses,
-                              .lane_held = lanes.held,
-                              .lane_waiting = lanes.waiting,
-                              .lane_backoffs = lanes.backoffs};
-    return nh_metrics_text(hub->metrics, &gauges, length);
 }

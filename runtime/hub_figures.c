@@ -1,0 +1,109 @@
+/* hub_figures.c — what a hub says about itself: stats, health and metrics.
+ *
+ * Thread: any. Each figure is read by itself, so two of one answer may be some messages apart.
+ */
+#include "runtime/hub_parts.h"
+
+#include "runtime/core/clock.h"
+#include "runtime/core/doc.h"
+
+enum { BREAKERS_SHOWN = 1000 };
+
+static void put(nh_writer *writer, const char *name, uint64_t value) {
+    nh_writer_cstring(writer, name);
+    nh_writer_int(writer, (int64_t)value);
+}
+
+nh_doc *nh_hub_stats(nh_hub *hub) {
+    nh_queue_figures queue;
+    nh_pool_figures pool;
+    nh_writer *writer = nh_writer_create();
+    if (!writer)
+        return NULL;
+    nh_queue_read(hub->work.queue, &queue);
+    nh_pool_read(hub->pool, &pool);
+    nh_writer_map(writer, 8 + NH_HUB_STATUSES);
+    nh_writer_cstring(writer, "version");
+    nh_writer_cstring(writer, nh_version());
+    nh_writer_cstring(writer, "uptime");
+    nh_writer_real(writer, (double)(nh_monotonic() - hub->opened) / (double)NH_SECOND);
+    put(writer, "accepted", atomic_load(&hub->accepted));
+    put(writer, "pending", atomic_load(&hub->pending));
+    put(writer, "retries", atomic_load(&hub->work.retries));
+    for (int status = 0; status < NH_HUB_STATUSES; status++)
+        put(writer, nh_status_name((nh_status)status), atomic_load(&hub->settled[status]));
+    nh_writer_cstring(writer, "queue");
+    nh_writer_map(writer, 7);
+    put(writer, "capacity", hub->capacity);
+    put(writer, "low", queue.ready[NH_LOW]);
+    put(writer, "normal", queue.ready[NH_NORMAL]);
+    put(writer, "high", queue.ready[NH_HIGH]);
+    put(writer, "urgent", queue.ready[NH_URGENT]);
+    put(writer, "scheduled", queue.scheduled);
+    put(writer, "bytes", queue.bytes);
+    nh_writer_cstring(writer, "workers");
+    nh_writer_map(writer, 6);
+    put(writer, "count", pool.workers);
+    put(writer, "in_flight", pool.in_flight);
+    put(writer, "asleep", pool.asleep);
+    put(writer, "memory", pool.memory);
+    put(writer, "grown", pool.grown);
+    put(writer, "shrunk", pool.shrunk);
+    nh_writer_cstring(writer, "generations");
+    hub->work.ops->generations(hub->work.engine, writer);
+    nh_doc *doc = nh_writer_finish(writer, NULL);
+    nh_writer_destroy(writer);
+    return doc;
+}
+
+nh_doc *nh_hub_health(nh_hub *hub) {
+    nh_writer *writer = nh_writer_create();
+    if (!writer)
+        return NULL;
+    uint64_t now = nh_monotonic();
+    nh_writer_map(writer, 2);
+    nh_writer_cstring(writer, "seen");
+    nh_health_write(hub->health, writer, now);
+    nh_writer_cstring(writer, "breakers");
+    if (hub->work.gate.breakers)
+        nh_breaker_write(hub->work.gate.breakers, writer, BREAKERS_SHOWN, now);
+    else
+        nh_writer_map(writer, 0);
+    nh_doc *doc = nh_writer_finish(writer, NULL);
+    nh_writer_destroy(writer);
+    return doc;
+}
+
+char *nh_hub_metrics(nh_hub *hub, size_t *length) {
+    nh_queue_figures queue;
+    nh_pool_figures pool;
+    nh_breaker_figures breakers = {.open = 0};
+    nh_limiter_figures limiter;
+    nh_lane_figures lanes = {.held = 0};
+    nh_queue_read(hub->work.queue, &queue);
+    nh_pool_read(hub->pool, &pool);
+    nh_limiter_read(hub->work.limiter, &limiter);
+    if (hub->work.gate.breakers)
+        nh_breaker_read(hub->work.gate.breakers, &breakers);
+    if (hub->work.gate.lanes)
+        nh_lanes_read(hub->work.gate.lanes, &lanes);
+    const nh_gauges gauges = {.in_flight = pool.in_flight,
+                              .queue_low = queue.ready[NH_LOW],
+                              .queue_normal = queue.ready[NH_NORMAL],
+                              .queue_high = queue.ready[NH_HIGH],
+                              .queue_urgent = queue.ready[NH_URGENT],
+                              .queue_scheduled = queue.scheduled,
+                              .queue_bytes = queue.bytes,
+                              .workers = pool.workers,
+                              .breakers_open = breakers.open,
+                              .breakers_half_open = breakers.half_open,
+                              .breaker_opened = breakers.opened,
+                              .breaker_refused = breakers.refused,
+                              .limiter_waiting = limiter.waiting,
+                              .limiter_delayed = limiter.delayed,
+                              .limiter_pauses = limiter.pauses,
+                              .lane_held = lanes.held,
+                              .lane_waiting = lanes.waiting,
+                              .lane_backoffs = lanes.backoffs};
+    return nh_metrics_text(hub->metrics, &gauges, length);
+}
