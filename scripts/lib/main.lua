@@ -12,27 +12,28 @@
 --   after(context, receipt)     runs the callbacks of a message that has settled
 --   self_test, check, test, explain: lib/tools, in a scratch state
 
+local callback = require "callback"
 local choice = require "choice"
 local config = require "config"
 local content = require "content"
 local delivery = require "delivery"
-local json = require "json"
+local letters = require "letter"
 local platform = require "platform"
+local receipt = require "receipt"
 local result = require "result"
 local route = require "route"
 local rules = require "rules"
 local schema = require "schema"
 local script = require "script"
+local sending = require "sending"
 local target = require "target"
 local task = require "task"
 local telling = require "telling"
-local template = require "template"
 
 local M = {}
 
 local prepared
 local loaded -- the rules; nil when there are none
-local generation
 
 M.prepare = config.prepare
 
@@ -44,338 +45,8 @@ function M.platforms()
   return list
 end
 
------------------------------------------------------------------ receipts
-
-local WARNINGS_MOST = 20 -- of one receipt
-local STOPPED = { cancelled = "cancelled", expired = "expired" } -- by code; all else is failed
-
-local function result_of(entry, code, text)
-  local each = entry.result or { ok = false, code = code or "internal", error = text or "the delivery did not end" }
-  each.target = each.target or entry.shown
-  each.platform = each.platform or entry.account and entry.account.adapter.name
-  each.attempts = each.attempts or entry.attempts or 0
-  each.latency = each.latency or entry.started and task.monotonic() - entry.started or 0
-  each.route = entry.route
-  return each
-end
-
--- How a message names its callback of each event.
-local ON = { complete = "on_complete", error = "on_error", retry = "on_retry", progress = "on_progress" }
-
-local function has_callbacks(event, message)
-  local name = message[ON[event]]
-  return #loaded.callbacks[event] > 0 or name and loaded.named[event][name]
-end
-
--- Sums the results up. `code` and `text` tell why a message ended that has no failed result of its own; `handled` says that
--- a script took it without telling anybody.
-local function receipt(context, code, text, handled)
-  local message, results = context.message, {}
-  local delivered, first_failure = 0, nil
-  for index, entry in ipairs(context.entries) do
-    local each = result_of(entry, code, text)
-    results[index] = each
-    if each.ok then
-      delivered = delivered + 1
-    elseif not each.superseded then
-      first_failure = first_failure or each
-    end
-  end
-  local status
-  if not code and not first_failure and (delivered > 0 or handled) then
-    status, text = "delivered", nil
-  else
-    if not code and not first_failure then
-      code, text = "no_route", text or "nobody was told"
-    end
-    status = delivered > 0 and "partial" or STOPPED[code] or "failed"
-    code, text = code or first_failure.code, text or first_failure.error
-  end
-  local told = {
-    id = context.id, status = status, code = code, error = text,
-    results = #results > 0 and results or json.array(results),
-    created_at = context.created_at, settled_at = task.now(),
-    route = context.route, generation = loaded and generation or nil, warnings = context.warnings,
-  }
-  local after = loaded and (has_callbacks("complete", message) or status ~= "delivered" and has_callbacks("error", message))
-  return status, told, after and true or false
-end
-
-function M.stop(context, code, text)
-  return receipt(context, code, text)
-end
-
--- The message as the rules see it: a copy of theirs. What they do to it, now or later, is not done to the one that adapters
--- and receipts are made from, where nothing stops a script any more.
-local function for_rules(context)
-  local copy = context.given
-  if not copy then
-    copy = script.plain(context.message)
-    context.given = copy
-  end
-  return copy
-end
-
----------------------------------------------------------------- callbacks
-
--- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
-local function call_back(event, context, what)
-  local message = for_rules(context)
-  local function call(callback)
-    local ok, raised, kind = script.guard(callback, what, message)
-    if not ok then
-      local problem = rules.problem(raised, kind)
-      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
-    end
-  end
-  for _, callback in ipairs(loaded.callbacks[event]) do
-    call(callback)
-  end
-  local named = loaded.named[event][message[ON[event]]]
-  if named then
-    call(named)
-  end
-end
-
-function M.after(context, told)
-  if told.status ~= "delivered" then
-    call_back("error", context, told)
-  end
-  call_back("complete", context, told)
-end
-
--- Beside the message, which does not wait for them.
-local function on_retry(context, failure)
-  if has_callbacks("retry", context.message) then
-    task.spawn(call_back, "retry", context, failure)
-  end
-end
-
-local function on_progress(context)
-  if has_callbacks("progress", context.message) then
-    task.spawn(call_back, "progress", context, { done = context.done, total = context.total })
-  end
-end
-
------------------------------------------------------------------- letters
-
--- The message as adapters may see it: its targets without what is secret in them.
-local function shown(message, in_place)
-  local targets = {}
-  for index, each in ipairs(message.targets or {}) do
-    targets[index] = target.shown(each)
-  end
-  local copy = message
-  if not in_place then
-    copy = {}
-    for name, value in pairs(message) do
-      copy[name] = value
-    end
-  end
-  copy.targets = targets
-  copy.priority = message.priority or "normal"
-  return copy
-end
-
-local function warn(context, event, text)
-  context.warnings = context.warnings or {}
-  if #context.warnings < WARNINGS_MOST then
-    context.warnings[#context.warnings + 1] = text
-    script.log("warn", event, ("%s: %s"):format(context.id, text))
-  end
-end
-
--- Callbacks that a message names and nobody has.
-local function check_callbacks(context)
-  for event, field in pairs(ON) do
-    local name = context.message[field]
-    if name and not (loaded and loaded.named[event][name]) then
-      warn(context, "no such callback", ("%s: the rules have no callback '%s' for this event%s"):format(field, name,
-        schema.suggest(name, schema.names(loaded and loaded.named[event] or {}))))
-    end
-  end
-end
-
--- The words of a template for a platform; made once a letter and platform.
-local function renderer(context, name, named)
-  local made = {}
-  return function(message, adapter)
-    local rendered = made[adapter.name]
-    if not rendered then
-      local ok, words, warnings, code = script.guard(template.render, named, template.is_pure(named) and message
-        or script.plain(message), adapter.name)
-      if not ok then
-        local problem = rules.problem(words, warnings)
-        return nil, ("template '%s': %s"):format(name, problem.message), problem.code
-      elseif not words then
-        return nil, warnings, code or "script"
-      end
-      for _, text in ipairs(warnings or {}) do
-        warn(context, "template", text)
-      end
-      rendered = words
-      rendered.title = rendered.title or message.title or ""
-      if not rendered.body then -- the template has a title only
-        rendered.body, rendered.format = message.body or "", message.format or "text"
-      end
-      made[adapter.name] = rendered
-    end
-    return rendered
-  end
-end
-
--- What is said, and how; or nil, message, code.
-local function letter_for(context, message, options)
-  local letter = {
-    context = context, message = message, retry = options.retry, configured = prepared,
-  }
-  local name = options.template or message.template
-  if name then
-    local named = loaded and loaded.templates[name]
-    if not named then
-      return nil, ("template: there is no template '%s'%s"):format(name,
-        schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
-    end
-    letter.template = renderer(context, name, named)
-  end
-  letter.shown = shown(message, not loaded)
-  if loaded then
-    letter.on_retry, letter.on_progress = on_retry, on_progress
-  end
-  return letter
-end
-
---------------------------------------------------- what rules call: send
-
-local SEND = { template = { type = "string" }, retry = { type = "table" } }
-
--- One result for a send: a single delivery's own, with `results` of all of them.
-local function sum(ok, entries)
-  local results, only = {}, entries[1]
-  for index, entry in ipairs(entries) do
-    results[index] = result_of(entry)
-  end
-  local first
-  for _, each in ipairs(results) do
-    if not each.ok and not each.superseded then
-      first = first or each
-    end
-  end
-  local one = {}
-  if only and not entries[2] then
-    for name, value in pairs(results[1]) do
-      one[name] = value
-    end
-  end
-  one.ok, one.results = ok, results
-  one.code, one.error = not ok and (first and first.code or "no_route") or nil, not ok and (first and first.error or
-    "the target stands for nobody") or nil
-  return one
-end
-
-local function limit(context, text)
-  context.broken = { code = "script_limit", message = text }
-  error({ code = "script_limit", message = script.where(2) .. text }, 0)
-end
-
--- schema.check, its error told with the place in the rules: `level` as script.where counts it, from the caller on.
-local function check_given(given, fields, path, level)
-  local ok, checked = pcall(schema.check, given, fields, path, "invalid")
-  if not ok then
-    error({ code = "invalid", message = script.where(level + 1) .. checked.message }, 0)
-  end
-  return checked
-end
-
--- A handler may have written to the message that it was called with.
-local function check_fields(message)
-  for name, field in pairs(config.MESSAGE) do
-    if message[name] ~= nil and type(message[name]) ~= field.type then
-      error({ code = "invalid", message = ("%smessage.%s: must be a %s, not a %s"):format(script.where(2), name, field.type,
-        type(message[name])) }, 0)
-    end
-  end
-  if message.retry then
-    check_given(message.retry, config.GIVEN_RETRY, "message.retry", 2)
-  end
-end
-
--- What a copy of the message has of it that is only about the message itself.
-local OF_THE_MESSAGE = {
-  "id", "created_at", "deliver_at", "expires_at", "timeout", "dedupe_key", "on_complete", "on_error", "on_retry", "on_progress",
-}
-
--- A message that a script made, or copied from the one it was called for.
-local function adopt(context, made)
-  local original, given = context.message, {}
-  for name, value in pairs(made) do
-    given[name] = value
-  end
-  for _, name in ipairs(OF_THE_MESSAGE) do
-    if rawequal(given[name], original[name]) then
-      given[name] = nil
-    end
-  end
-  local checked = check_given(given, config.MESSAGE, "message", 2)
-  if checked.retry then
-    check_given(checked.retry, config.GIVEN_RETRY, "message.retry", 2)
-  end
-  if not (checked.title or checked.body or checked.template) then
-    error({ code = "invalid", message = script.where(2) .. "message: needs a title, a body or a template" }, 0)
-  end
-  context.adopted = (context.adopted or 0) + 1
-  checked.id = ("%s-%d"):format(context.id, context.adopted)
-  checked.created_at = task.now()
-  checked.priority = checked.priority or context.message.priority
-  return checked
-end
-
--- A copy of what a script gives to send.
-local function taken(value, what)
-  local ok, copy = pcall(choice.copy, value)
-  if not ok then
-    error({ code = "invalid", message = ("%ssend: %s: %s"):format(script.where(2), what, copy) }, 0)
-  end
-  return copy
-end
-
--- send(message, target, options): delivers now, in this coroutine, and returns what came of it.
-local function send(message, whom, options)
-  local context = rules.context "send"
-  if type(message) ~= "table" then
-    error({ code = "invalid", message = ("%ssend: the message must be a table, not a %s"):format(script.where(1),
-      type(message)) }, 0)
-  end
-  context.sends = (context.sends or 0) + 1
-  if context.sends > prepared.limits.sends then
-    limit(context, ("send: more than %d sends for one message (limits.sends)"):format(prepared.limits.sends))
-  end
-  local own = taken(message, "the message")
-  if message == context.given then
-    check_fields(own)
-    own.id, own.created_at = context.id, context.created_at
-  else
-    own = adopt(context, own)
-  end
-  whom = whom or own.targets
-  if whom == nil then
-    error({ code = "invalid", message = script.where(1) .. "send: names no target, and neither does the message" }, 0)
-  end
-  whom = taken(whom, "the target")
-  local fault = choice.fault(whom)
-  if fault then
-    error({ code = "invalid", message = ("%ssend: the target %s"):format(script.where(1), fault) }, 0)
-  end
-  options = options and check_given(taken(options, "the options"), SEND, "send", 1) or {}
-  if options.retry then
-    check_given(options.retry, config.GIVEN_RETRY, "send.retry", 1)
-  end
-  local letter, problem, code = letter_for(context, own, options)
-  if not letter then
-    return { ok = false, code = code, error = problem, results = {} }
-  end
-  return sum(telling.tell(letter, whom))
-end
+M.stop = receipt.make
+M.after = callback.after
 
 -------------------------------------------------------------------- setup
 
@@ -401,13 +72,17 @@ function M.setup(given, on_problem)
   prepared, loaded = given, nil
   platform.hide(given.secrets)
   target.setup(given)
+  letters.setup(given)
   if not script.folder() then
     return
   end
-  choice.on_call(send)
-  generation = script.generation()
-  loaded = rules.load(send, platform.known(), on_problem)
+  choice.on_call(sending.send)
+  sending.setup(given)
+  loaded = rules.load(sending.send, platform.known(), on_problem)
   target.setup(given, #loaded.resolvers > 0 and resolver or nil)
+  letters.setup(given, loaded)
+  callback.setup(loaded)
+  receipt.setup(script.generation())
   return loaded
 end
 
@@ -421,7 +96,7 @@ end
 local function follow(context, plan, seen, several)
   if plan.handle then
     local before = #context.entries
-    local ok, answer, reason = script.guard(plan.handle, for_rules(context))
+    local ok, answer, reason = script.guard(plan.handle, callback.message(context))
     if context.broken or not ok then
       return context.broken or rules.problem(answer, reason)
     elseif answer == false then
@@ -438,7 +113,7 @@ local function follow(context, plan, seen, several)
   if not whom or not plan.to and #whom == 0 then
     return { code = "no_route", message = "the message names no target, and its route sends it nowhere" }
   end
-  local letter, problem, code = letter_for(context, context.message, plan)
+  local letter, problem, code = letters.make(context, context.message, plan)
   if not letter then
     return { code = code, message = problem }
   end
@@ -482,7 +157,7 @@ local function plans_for(context)
   end
   local plans
   if matcher.raises then
-    local ok, found, problem, code = script.guard(route.match, matcher, for_rules(context))
+    local ok, found, problem, code = script.guard(route.match, matcher, callback.message(context))
     if not ok then
       return nil, rules.problem(found, problem)
     elseif not found then
@@ -508,7 +183,7 @@ local function take(context)
       message.metadata = message.metadata or {} -- so that rules may ask for a field of it
       context.files = content.files(message) -- rules can name no other ones
     end
-    check_callbacks(context)
+    callback.check(context)
   end
   for name in pairs(message.platform or NONE) do
     if not platform.known()[name] then
@@ -530,7 +205,7 @@ function M.begin(context)
   local whom = plan and not plan.handle and not plan.timeout and (plan.to or message.targets)
   local jobs = whom and telling.jobs(context, whom)
   if jobs then
-    local letter = letter_for(context, message, plan)
+    local letter = letters.make(context, message, plan)
     if letter then
       return letter, jobs
     end
@@ -548,7 +223,7 @@ function M.done(context)
       entry.result = entry.result or result.fail(problem.code, problem.message)
     end
   end
-  return receipt(context)
+  return receipt.make(context)
 end
 
 function M.run(context)
@@ -556,7 +231,7 @@ function M.run(context)
   context.entries, context.done, context.total = {}, 0, 0
   local unknown = take(context)
   if unknown then
-    return receipt(context, "invalid", unknown)
+    return receipt.make(context, "invalid", unknown)
   end
   local plans, problem = context.plans, nil
   if plans then
@@ -565,7 +240,7 @@ function M.run(context)
     plans, problem = plans_for(context)
   end
   if plans == OWN and not (message.targets and #message.targets > 0) then
-    return receipt(context, "no_route", loaded and "no route matches, and the message names no target"
+    return receipt.make(context, "no_route", loaded and "no route matches, and the message names no target"
       or "the message names no target")
   end
   if plans and plans ~= OWN then
@@ -584,9 +259,9 @@ function M.run(context)
     end
   end
   if problem then
-    return receipt(context, problem.code, problem.message)
+    return receipt.make(context, problem.code, problem.message)
   end
-  return receipt(context, nil, nil, context.handled)
+  return receipt.make(context, nil, nil, context.handled)
 end
 
 local tools

@@ -1,0 +1,331 @@
+/* api_task.c — the module `task`: what the runtime's own scripts ask the worker for. What waits
+ * (transfer, exchange, sleep, admit, parallel) yields the strand that it is called in, and is told
+ * the outcome when that is resumed; all of it belongs to the coroutine of a message.
+ *
+ * A coroutine holds what a message in flight costs most: its stack doubles from 40 slots and stays
+ * so. What never waits (an adapter, a rendering) runs on the state's own stack, by task.aside and
+ * task.exchange.
+ */
+#include <lauxlib.h>
+#include <stdlib.h>
+
+#include "runtime/core/clock.h"
+#include "runtime/core/error.h"
+#include "runtime/core/nearest.h"
+#include "runtime/script/file.h"
+#include "runtime/script/strand.h"
+#include "runtime/script/value.h"
+#include "runtime/store/shared.h"
+
+enum { NAMES_MOST = 256 };
+
+/* Sends the request on top of the state's own stack, which is taken: what is sent is not held by
+ * the strand while the transfer is under way. */
+static int send_request(lua_State *L, nh_strand *s, const char *name) {
+    nh_vm *vm = nh_vm_of(L);
+    nh_error error;
+    nh_doc *request = nh_vm_pop_doc(vm, "request", &error);
+    if (!request || vm->setup.host->transfer(&s->op, name, request, &error) != NH_OK) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        lua_pushstring(L, nh_err_name(error.code));
+        return 3;
+    }
+    s->waits = true;
+    return lua_yield(L, 0);
+}
+
+static int transfer(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 2);
+    lua_xmove(L, nh_vm_of(L)->L, 1);
+    return send_request(L, s, name);
+}
+
+/* Calls the function under its arguments on the state's own stack, which takes them; its results or
+ * its error are on top of that. */
+static int call_aside(lua_State *L, int arguments, int results) {
+    lua_State *own = nh_vm_of(L)->L;
+    if (!lua_checkstack(own, arguments + 2))
+        nh_raise(L, "out of memory");
+    lua_xmove(L, own, arguments + 1);
+    return lua_pcall(own, arguments, results, 0);
+}
+
+/* aside(f, ...): pcall for what never waits. */
+static int aside(lua_State *L) {
+    lua_State *own = nh_vm_of(L)->L;
+    luaL_checkany(L, 1);
+    int base = own == L ? 0 : lua_gettop(own);
+    int status = call_aside(L, lua_gettop(L) - 1, LUA_MULTRET);
+    int results = lua_gettop(own) - base;
+    luaL_checkstack(L, results + 1, NULL);
+    lua_xmove(own, L, results);
+    lua_pushboolean(L, status == LUA_OK);
+    lua_insert(L, -results - 1);
+    return results + 1;
+}
+
+/* exchange(build, transport, delivery, account) → response, or nil, message, code: sends what
+ * build(delivery) makes. An adapter is somebody's script: its errors are results. */
+static int exchange(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    lua_State *own = nh_vm_of(L)->L;
+    const char *name = luaL_checkstring(L, 2);
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, 3);
+    int status = call_aside(L, 1, 3);
+    if (status == LUA_OK && lua_toboolean(own, -3)) {
+        lua_pop(own, 2);
+        return send_request(L, s, name);
+    }
+    lua_pushnil(L);
+    if (status == LUA_OK) {
+        lua_xmove(own, L, 2);
+        lua_pop(own, 1);
+    } else {
+        lua_pushstring(L, luaL_tolstring(own, -1, NULL));
+        lua_pushliteral(L, "script");
+        lua_pop(own, 2);
+    }
+    return 3;
+}
+
+static int sleep_for(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    double seconds = luaL_checknumber(L, 1);
+    nh_error error;
+    luaL_argcheck(L, seconds >= 0, 1, "must not be negative");
+    if (nh_vm_of(L)->setup.host->sleep(&s->op, seconds, &error) != NH_OK)
+        return luaL_error(L, "%s", error.message);
+    s->waits = true;
+    return lua_yield(L, 0);
+}
+
+/* admit(key, rate or nil, most) → the seconds it waited; or nil, message, code. `rate` is a table
+ * { tokens, per, burst }. */
+static int admitted(lua_State *L, int status, lua_KContext waited) {
+    (void)status;
+    lua_pushnumber(L, (double)waited / 1000);
+    return 1;
+}
+
+static double field(lua_State *L, const char *name) {
+    lua_getfield(L, 2, name);
+    double value = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static int admit(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    const char *key = luaL_checkstring(L, 1);
+    double most = luaL_checknumber(L, 3), wait;
+    nh_rate_limit rate;
+    nh_error error;
+    bool limited = lua_istable(L, 2);
+    if (limited)
+        rate = (nh_rate_limit){field(L, "tokens"), field(L, "per"), field(L, "burst")};
+    nh_err failed =
+        nh_vm_of(L)->setup.host->admit(&s->op, key, limited ? &rate : NULL, most, &wait, &error);
+    if (failed) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        lua_pushstring(L, nh_err_name(failed));
+        return 3;
+    }
+    if (wait <= 0) {
+        lua_pushnumber(L, 0);
+        return 1;
+    }
+    s->waits = true;
+    return lua_yieldk(L, 0, (lua_KContext)(wait * 1000), admitted);
+}
+
+static int pause_account(lua_State *L) {
+    const char *key = luaL_checkstring(L, 1);
+    nh_vm_of(L)->setup.host->pause(nh_strand_running(L)->op.task, key, luaL_checknumber(L, 2));
+    return 0;
+}
+
+/* deadline(seconds): the message ends after them, if it has not; its own deadline may be sooner. */
+static int deadline(lua_State *L) {
+    nh_error error;
+    if (nh_vm_of(L)->setup.host->deadline(nh_strand_running(L)->op.task, luaL_checknumber(L, 1),
+                                          &error) != NH_OK)
+        return luaL_error(L, "%s", error.message);
+    return 0;
+}
+
+/* parallel(list, f): calls f(list[i]) for each i at once, each in a strand of its own; returns the
+ * list of their results. */
+static int parallel(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_Integer count = luaL_len(L, 1);
+    if ((size_t)count > NH_STRANDS_MOST - s->owner->count)
+        return luaL_error(L, "more than %d deliveries of one message at once", NH_STRANDS_MOST);
+    lua_createtable(L, (int)count, 0);
+    lua_pushvalue(L, -1);
+    luaL_unref(L, LUA_REGISTRYINDEX, s->results);
+    s->results = luaL_ref(L, LUA_REGISTRYINDEX);
+    s->missing = (size_t)count;
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_pushvalue(L, 2);
+        nh_strand *child = nh_strand_make(s->owner, L, s, (int)i);
+        lua_geti(L, 1, i);
+        lua_xmove(L, child->co, 1);
+        nh_strand_resume(child, 1); /* cannot end the task: this strand still runs */
+    }
+    if (s->missing > 0) {
+        s->waits = true;
+        return lua_yield(L, 0);
+    }
+    return 1;
+}
+
+/* spawn(f, ...): runs f beside what the message does, in a strand that nobody waits for; its error
+ * is logged. */
+static int spawn(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    if (s->owner->count >= NH_STRANDS_MOST)
+        return luaL_error(L, "more than %d things of one message at once", NH_STRANDS_MOST);
+    int arguments = lua_gettop(L) - 1;
+    lua_pushvalue(L, 1);
+    nh_strand *child = nh_strand_make(s->owner, L, NULL, 0);
+    child->detached = true;
+    luaL_checkstack(child->co, arguments, NULL);
+    lua_xmove(L, child->co, arguments);
+    nh_strand_resume(child, arguments); /* cannot end the task: this strand still runs */
+    return 0;
+}
+
+/* The table that run, stop and after share: what a script's `send` is about. */
+static int context(lua_State *L) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, nh_strand_running(L)->owner->context);
+    return 1;
+}
+
+/* turn(key): counts from 0 on, over all workers and generations. */
+static int turn(lua_State *L) {
+    static const nh_number one = {.integral = true, .integer = 1};
+    nh_number count = one;
+    size_t length;
+    const char *name = luaL_checklstring(L, 1, &length);
+    lua_pushliteral(L, "\0turn ");
+    lua_pushlstring(L, name, length);
+    lua_concat(L, 2);
+    const char *key = lua_tolstring(L, -1, &length);
+    nh_shared *shared = nh_vm_of(L)->shared;
+    /* A store that is full takes nobody's turn away: it is the first one's. */
+    if (shared)
+        nh_shared_incr(shared, key, length, one, (nh_shared_life){0}, &count, NULL);
+    lua_pushinteger(L, (lua_Integer)count.integer - 1);
+    return 1;
+}
+
+static int progress(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
+    nh_vm_of(L)->setup.host->progress(s->op.task, (uint32_t)luaL_checkinteger(L, 1),
+                                      (uint32_t)luaL_checkinteger(L, 2));
+    return 0;
+}
+
+static int retrying(lua_State *L) {
+    nh_vm_of(L)->setup.host->retrying(nh_strand_running(L)->op.task, luaL_checkstring(L, 1));
+    return 0;
+}
+
+/* attempted(account, platform, target, seconds, code, text): code and text of an error, or neither.
+ */
+static int attempted(lua_State *L) {
+    const char *code = luaL_optstring(L, 5, NULL);
+    const nh_attempt attempt = {.account = luaL_checkstring(L, 1),
+                                .platform = luaL_checkstring(L, 2),
+                                .target = luaL_checkstring(L, 3),
+                                .seconds = luaL_checknumber(L, 4),
+                                .code = code ? nh_err_from_name(code) : NH_OK,
+                                .text = luaL_optstring(L, 6, NULL)};
+    nh_vm_of(L)->setup.host->attempted(nh_strand_running(L)->op.task, &attempt);
+    return 0;
+}
+
+static int score(lua_State *L) {
+    const char *account = luaL_checkstring(L, 1);
+    lua_pushnumber(L, nh_vm_of(L)->setup.host->score(nh_strand_running(L)->op.task, account));
+    return 1;
+}
+
+static int now(lua_State *L) {
+    lua_pushnumber(L, nh_wall());
+    return 1;
+}
+
+/* A duration is taken from the clock that nobody sets. */
+static int monotonic(lua_State *L) {
+    lua_pushnumber(L, (double)nh_monotonic() / (double)NH_SECOND);
+    return 1;
+}
+
+/* nearest(text, names) → the known name that was meant, or nil. */
+static int nearest(lua_State *L) {
+    const char *names[NAMES_MOST];
+    size_t length, count = 0;
+    const char *text = luaL_checklstring(L, 1, &length);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    luaL_checkstack(L, NAMES_MOST, NULL);
+    while (count < NAMES_MOST && lua_rawgeti(L, 2, (lua_Integer)count + 1) == LUA_TSTRING)
+        names[count++] = lua_tostring(L, -1);
+    lua_pushstring(L, nh_nearest(text, length, names, count));
+    return 1;
+}
+
+/* read_file(path, most) → content, or nil, message: an attachment on its way into a request. */
+static int read_file(lua_State *L) {
+    nh_error error;
+    size_t length;
+    char *content =
+        nh_file_read(luaL_checkstring(L, 1), (size_t)luaL_checkinteger(L, 2), &length, &error);
+    if (!content) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.message);
+        return 2;
+    }
+    lua_pushlstring(L, content, length);
+    free(content);
+    return 1;
+}
+
+static int adapters(lua_State *L) {
+    nh_bundle_names(nh_vm_of(L)->setup.bundle, L, "adapters/");
+    return 1;
+}
+
+int nh_open_task(lua_State *L) {
+    static const luaL_Reg functions[] = {{"transfer", transfer},
+                                         {"exchange", exchange},
+                                         {"aside", aside},
+                                         {"sleep", sleep_for},
+                                         {"admit", admit},
+                                         {"pause", pause_account},
+                                         {"deadline", deadline},
+                                         {"parallel", parallel},
+                                         {"spawn", spawn},
+                                         {"context", context},
+                                         {"turn", turn},
+                                         {"attempted", attempted},
+                                         {"score", score},
+                                         {"progress", progress},
+                                         {"retrying", retrying},
+                                         {"now", now},
+                                         {"nearest", nearest},
+                                         {"monotonic", monotonic},
+                                         {"read_file", read_file},
+                                         {"adapters", adapters},
+                                         {NULL, NULL}};
+    luaL_newlib(L, functions);
+    return 1;
+}

@@ -1,0 +1,90 @@
+-- callback: the functions that rules have for what happens to a message, on(event, …). A message may name one of each event.
+
+local rules = require "rules"
+local schema = require "schema"
+local script = require "script"
+local task = require "task"
+local warning = require "warning"
+
+local M = {}
+
+local ON = { complete = "on_complete", error = "on_error", retry = "on_retry", progress = "on_progress" }
+
+local loaded -- the rules; nil when there are none
+
+function M.setup(rules_loaded)
+  loaded = rules_loaded
+end
+
+-- Whether the rules have a callback of this event for the message.
+function M.wanted(event, message)
+  if not loaded then
+    return false
+  end
+  local name = message[ON[event]]
+  return #loaded.callbacks[event] > 0 or name ~= nil and loaded.named[event][name] ~= nil
+end
+
+-- The message as the rules see it: a copy of theirs. What they do to it, now or later, is not done to the one that adapters
+-- and receipts are made from, where nothing stops a script any more.
+function M.message(context)
+  local copy = context.given
+  if not copy then
+    copy = script.plain(context.message)
+    context.given = copy
+  end
+  return copy
+end
+
+-- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
+local function call_back(event, context, what)
+  local message = M.message(context)
+  local function call(callback)
+    local ok, raised, kind = script.guard(callback, what, message)
+    if not ok then
+      local problem = rules.problem(raised, kind)
+      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
+    end
+  end
+  for _, callback in ipairs(loaded.callbacks[event]) do
+    call(callback)
+  end
+  local named = loaded.named[event][message[ON[event]]]
+  if named then
+    call(named)
+  end
+end
+
+-- Those of a message that has settled.
+function M.after(context, told)
+  if told.status ~= "delivered" then
+    call_back("error", context, told)
+  end
+  call_back("complete", context, told)
+end
+
+-- Beside the message, which does not wait for them.
+function M.on_retry(context, failure)
+  if M.wanted("retry", context.message) then
+    task.spawn(call_back, "retry", context, failure)
+  end
+end
+
+function M.on_progress(context)
+  if M.wanted("progress", context.message) then
+    task.spawn(call_back, "progress", context, { done = context.done, total = context.total })
+  end
+end
+
+-- Callbacks that a message names and nobody has.
+function M.check(context)
+  for event, field in pairs(ON) do
+    local name = context.message[field]
+    if name and not (loaded and loaded.named[event][name]) then
+      warning.add(context, "no such callback", ("%s: the rules have no callback '%s' for this event%s"):format(field, name,
+        schema.suggest(name, schema.names(loaded and loaded.named[event] or {}))))
+    end
+  end
+end
+
+return M

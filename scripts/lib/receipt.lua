@@ -1,0 +1,62 @@
+-- receipt: what became of a message: a status, and a table with a result for everybody who was to be told.
+
+local callback = require "callback"
+local json = require "json"
+local task = require "task"
+
+local M = {}
+
+local STOPPED = { cancelled = "cancelled", expired = "expired" } -- by code; all else is failed
+
+local generation -- of the rules; nil when there are none
+
+function M.setup(number)
+  generation = number
+end
+
+-- The result of an entry, complete; `code` and `text` are of one that was not reached.
+function M.result(entry, code, text)
+  local each = entry.result or { ok = false, code = code or "internal", error = text or "the delivery did not end" }
+  each.target = each.target or entry.shown
+  each.platform = each.platform or entry.account and entry.account.adapter.name
+  each.attempts = each.attempts or entry.attempts or 0
+  each.latency = each.latency or entry.started and task.monotonic() - entry.started or 0
+  each.route = entry.route
+  return each
+end
+
+-- Sums the results up → status, receipt and whether callbacks wait for it. `code` and `text` tell why a message ended that has
+-- no failed result of its own; `handled` says that a script took it without telling anybody.
+function M.make(context, code, text, handled)
+  local message, results = context.message, {}
+  local delivered, first_failure = 0, nil
+  for index, entry in ipairs(context.entries) do
+    local each = M.result(entry, code, text)
+    results[index] = each
+    if each.ok then
+      delivered = delivered + 1
+    elseif not each.superseded then
+      first_failure = first_failure or each
+    end
+  end
+  local status
+  if not code and not first_failure and (delivered > 0 or handled) then
+    status, text = "delivered", nil
+  else
+    if not code and not first_failure then
+      code, text = "no_route", text or "nobody was told"
+    end
+    status = delivered > 0 and "partial" or STOPPED[code] or "failed"
+    code, text = code or first_failure.code, text or first_failure.error
+  end
+  local told = {
+    id = context.id, status = status, code = code, error = text,
+    results = #results > 0 and results or json.array(results),
+    created_at = context.created_at, settled_at = task.now(),
+    route = context.route, generation = generation, warnings = context.warnings,
+  }
+  local after = callback.wanted("complete", message) or status ~= "delivered" and callback.wanted("error", message)
+  return status, told, after
+end
+
+return M
