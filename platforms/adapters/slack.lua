@@ -236,10 +236,8 @@ local function http(account, request)
 end
 
 local function failure(name, response)
-  local headers = response.headers or {}
   return result.fail(CODES[name] or response.status == 429 and "rate_limited" or "rejected", "slack: " .. name, {
-    status_code = response.status,
-    retry_after = result.retry_after(headers["retry-after"], headers.date),
+    status_code = response.status, retry_after = result.hint(response),
   })
 end
 

@@ -12,12 +12,9 @@ local url = require "url"
 
 local M = {}
 
-local LONGEST_HINT = 3600 -- seconds: the most that a platform's own Retry-After is followed
 local LONGEST_WAIT = 7200 -- seconds that a delivery waits for rate limits in all
-local LIMITED = { initial = 1, multiplier = 2, max = 60, jitter = 0.5 } -- a 429 that does not say when
-
--- Codes after which the same request may succeed later, when the adapter does not say.
-local RETRYABLE = { timeout = true, network = true, rate_limited = true, unavailable = true }
+local LIMITED = { backoff = "exponential", initial = 1, multiplier = 2, max = 60, jitter = 0.5 } -- a 429 that does not say when
+local SCATTER = 0.1 -- of a platform's hint is added by chance, at most a second: who was sent away together comes back apart
 
 -- The text without the account's secrets.
 function M.hide(message, account)
@@ -36,12 +33,20 @@ function M.scrub(message, account)
   return url.redact(M.hide(tostring(message), account))
 end
 
--- Seconds before the next attempt; attempts that failed are counted from 1.
+-- How many times `initial` a pause is, by the number of attempts that failed.
+local GROWTH = {
+  exponential = function(failures, multiplier) return multiplier ^ (failures - 1) end,
+  linear = function(failures, multiplier) return 1 + (failures - 1) * (multiplier - 1) end,
+  fixed = function() return 1 end,
+}
+
+-- Seconds before the next attempt; attempts that failed are counted from 1. The platform's own word stands over the policy.
 local function backoff(policy, failures, hint)
-  if type(hint) == "number" and hint >= 0 then
-    return math.min(hint, LONGEST_HINT)
+  hint = result.wait(hint)
+  if hint then
+    return hint + math.random() * math.min(1, hint * SCATTER)
   end
-  local pause = math.min(policy.initial * policy.multiplier ^ (failures - 1), policy.max)
+  local pause = math.min(policy.initial * GROWTH[policy.backoff](failures, policy.multiplier), policy.max)
   return pause * (1 - policy.jitter * math.random())
 end
 
@@ -91,7 +96,7 @@ local function may_retry(judged)
   if judged.retryable ~= nil then
     return judged.retryable
   end
-  return RETRYABLE[judged.code] or false
+  return result.RETRYABLE[judged.code] or false
 end
 
 -- Whether another attempt can help, and the platform's hint when. Of a group that was told in part none is made: those who
@@ -249,7 +254,7 @@ local function pause_after(judged, letter, entries, delivery, seconds)
   if again and code == "rate_limited" and (entries[1].waited or 0) < LONGEST_WAIT then
     delivery.attempt = delivery.attempt - 1 -- it costs none, but the whole lane pauses
     entries[1].limited = (entries[1].limited or 0) + 1
-    task.pause(lane_of(entries[1]), hint and math.min(hint, LONGEST_HINT) or backoff(LIMITED, entries[1].limited))
+    task.pause(lane_of(entries[1]), result.wait(hint) or backoff(LIMITED, entries[1].limited))
     return 0
   elseif not again or delivery.attempt >= policy.attempts then
     return nil
