@@ -112,10 +112,10 @@ local ROOT = {
   config_file = {},
 }
 
-local COMMON = { rate = true, retry = true } -- what every account may say beside its adapter's options
+local COMMON = { rate = true, target_rate = true, retry = true } -- what every account may say beside its adapter's options
 
--- { name = options } → { name = { platform =, options =, rate =, retry = } }. An account is named after its platform unless it
--- says which.
+-- { name = options } → { name = { platform =, options =, rate =, target_rate =, retry = } }. An account is named after its
+-- platform unless it says which.
 local function accounts(platforms)
   local all = {}
   for name, given in pairs(platforms) do
@@ -140,6 +140,7 @@ local function accounts(platforms)
     platform.account(name, adapter, options, path)
     all[name] = {
       platform = adapter_name, options = options, rate = platform.rate(common.rate, adapter.rate, path .. ".rate"),
+      target_rate = platform.rate(common.target_rate, adapter.target_rate, path .. ".target_rate"),
       retry = common.retry and schema.check(common.retry, M.GIVEN_RETRY, path .. ".retry"),
     }
   end
