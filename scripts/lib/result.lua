@@ -51,7 +51,7 @@ end
 
 -- What a platform asks for, within the bounds; nil when it is no number of seconds.
 function M.wait(seconds)
-  if type(seconds) ~= "number" or not (seconds >= 0) then
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
     return nil
   end
   return math.min(math.max(seconds, MIN_WAIT), MAX_WAIT)
