@@ -136,6 +136,7 @@ function healthiest(targets) end
 
 ---@class rules.Retry
 ---@field attempts? integer
+---@field backoff? "exponential"|"linear"|"fixed"
 ---@field initial? number
 ---@field max? number
 ---@field multiplier? number

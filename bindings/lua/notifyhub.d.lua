@@ -64,7 +64,7 @@ function notifyhub.secret(text) end
 ---@field deliver_at? number seconds since the epoch
 ---@field expires_at? number seconds since the epoch
 ---@field timeout? number for the whole message, its time in the queue included
----@field retry? { attempts?: integer, initial?: number, max?: number, multiplier?: number, jitter?: number }
+---@field retry? { attempts?: integer, backoff?: "exponential"|"linear"|"fixed", initial?: number, max?: number, multiplier?: number, jitter?: number }
 ---@field on_complete? string a callback of the rules, by name: runs in the worker
 ---@field on_error? string
 ---@field on_retry? string

@@ -311,39 +311,6 @@ local function contents_of(delivery)
   return own or body
 end
 
----------------------------------------------------------------- response
-
-local REPLY_CODES = {
-  [421] = "unavailable",
-  [530] = "auth", [534] = "auth", [535] = "auth", [538] = "auth", [454] = "unavailable",
-  [550] = "unknown_target", [551] = "unknown_target", [553] = "unknown_target",
-  [552] = "too_large", [523] = "too_large",
-}
-
--- Enhanced status codes (RFC 3463) say more than the reply code.
-local ENHANCED = {
-  ["5.1.1"] = "unknown_target", ["5.1.2"] = "unknown_target", ["5.1.3"] = "unknown_target",
-  ["5.1.6"] = "unknown_target", ["5.1.10"] = "unknown_target", ["5.2.1"] = "unknown_target",
-  ["5.2.2"] = "rejected", -- the mailbox is full
-  ["5.3.4"] = "too_large", ["5.2.3"] = "too_large",
-  ["5.7.8"] = "auth", ["5.7.9"] = "auth", ["5.7.0"] = "rejected", ["5.7.1"] = "rejected",
-  ["4.7.28"] = "rate_limited", ["5.7.28"] = "rate_limited", ["4.3.2"] = "unavailable",
-}
-
--- One reply of the server → the result of who it is about.
-local function judge(code, reply, provider_id)
-  if code >= 200 and code < 300 then
-    return { ok = true, status_code = code, provider_id = provider_id }
-  end
-  reply = reply or ""
-  local named = ENHANCED[reply:match("%f[%d]([245]%.%d+%.%d+)%f[^%d.]") or ""]
-  local said = text.truncate(url.redact(text.visible(reply):gsub("%s+", " ")), 200)
-  -- The server's own number often stands before its words.
-  said = said:gsub("^" .. code .. "[ -]", "")
-  return result.fail(named or REPLY_CODES[code] or (code >= 400 and code < 500 and "unavailable" or "rejected"),
-    ("SMTP %d: %s"):format(code, said), { status_code = code })
-end
-
 ----------------------------------------------------------------- adapter
 
 local MODES = { ssl = "tls", tls = "tls", starttls = "starttls", insecure = "none", none = "none" }
@@ -585,16 +552,16 @@ return {
       end
       local reply = replies[place[entry.address:lower()]]
       if reply and (reply.code < 200 or reply.code >= 300) then
-        return judge(reply.code, reply.text)
+        return result.smtp(reply.code, reply.text)
       end
-      return judge(status, response.text, provider_id)
+      return result.smtp(status, response.text, provider_id)
     end
 
     for index, entry in ipairs(to) do
       results[index] = of(entry)
     end
     if #to == 0 then
-      results[1] = judge(status, response.text, provider_id)
+      results[1] = result.smtp(status, response.text, provider_id)
     end
     -- A copy that was refused has no result of its own; who asked for it is told all the same.
     for _, entries in ipairs { copied.cc, copied.bcc } do

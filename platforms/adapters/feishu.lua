@@ -425,11 +425,9 @@ return {
       return failed.ok and result.fail("rejected", "the answer has no code", { status_code = status }) or failed
     end
     local said = text.truncate(text.visible(tostring(answer.msg or answer.StatusMessage or "")), 200)
-    local headers = response.headers or {}
     return result.fail(CODES[code] or status == 429 and "rate_limited" or "rejected",
       ("code %s: %s"):format(code, url.redact(said)), {
-        status_code = status,
-        retry_after = result.retry_after(headers["retry-after"], headers.date),
+        status_code = status, retry_after = result.hint(response, answer),
       })
   end,
 }

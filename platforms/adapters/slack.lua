@@ -236,10 +236,8 @@ local function http(account, request)
 end
 
 local function failure(name, response)
-  local headers = response.headers or {}
   return result.fail(CODES[name] or response.status == 429 and "rate_limited" or "rejected", "slack: " .. name, {
-    status_code = response.status,
-    retry_after = result.retry_after(headers["retry-after"], headers.date),
+    status_code = response.status, retry_after = result.hint(response),
   })
 end
 
@@ -252,7 +250,10 @@ return {
   urls = { "slack://[name@]A/B/C[/#channel][/@user][/+id]…", "slack://[name@]xoxb-…/#channel[/@user]…" },
   example = "slack://deploys@T024BE7LD/B01ABCDEF/h8Kx2pQvR7sT/#ops",
   formats = { "markdown", "text" },
-  rate = { tokens = 1, per = 1, burst = 10 }, -- https://api.slack.com/apis/rate-limits
+  -- https://api.slack.com/apis/rate-limits: a message a second to a channel, some more in bursts; several hundred a minute to
+  -- a workspace. A webhook has one channel.
+  rate = { tokens = 300, per = 60, burst = 30 },
+  target_rate = { tokens = 1, per = 1, burst = 10 },
   limits = { body = 35000, title = 1000, unit = "characters" },
   attachments = "none",
   group = false,

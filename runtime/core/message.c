@@ -214,6 +214,13 @@ static nh_err check_attempts(const nh_value *value, const char *name, nh_message
     return failed;
 }
 
+static nh_err check_backoff(const nh_value *value, const char *name, nh_message *to,
+                            nh_error *error) {
+    (void)to;
+    static const char *const words[] = {"exponential", "linear", "fixed"};
+    return check_one_of(value, name, words, 3, &(size_t){0}, error);
+}
+
 static nh_err check_pause(const nh_value *value, const char *name, nh_message *to,
                           nh_error *error) {
     (void)to;
@@ -235,6 +242,7 @@ static nh_err check_jitter(const nh_value *value, const char *name, nh_message *
 static nh_err check_retry(const nh_value *value, const char *name, nh_message *to,
                           nh_error *error) {
     static const field fields[] = {{"attempts", check_attempts},
+                                   {"backoff", check_backoff},
                                    {"initial", check_pause},
                                    {"max", check_pause},
                                    {"multiplier", check_multiplier},

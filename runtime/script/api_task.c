@@ -37,6 +37,7 @@ static int send_request(lua_State *L, nh_strand *s, const char *name) {
 
 static int transfer(lua_State *L) {
     nh_strand *s = nh_strand_running(L);
+    s->op.again = false;
     const char *name = luaL_checkstring(L, 1);
     lua_settop(L, 2);
     lua_xmove(L, nh_vm_of(L)->L, 1);
@@ -73,6 +74,9 @@ static int exchange(lua_State *L) {
     nh_strand *s = nh_strand_running(L);
     lua_State *own = nh_vm_of(L)->L;
     const char *name = luaL_checkstring(L, 2);
+    lua_getfield(L, 3, "attempt");
+    s->op.again = lua_tointeger(L, -1) > 1;
+    lua_pop(L, 1);
     lua_pushvalue(L, 1);
     lua_pushvalue(L, 3);
     int status = call_aside(L, 1, 3);

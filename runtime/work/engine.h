@@ -22,7 +22,7 @@
 
 struct nh_log;
 
-#define NH_ENGINE_ABI 3
+#define NH_ENGINE_ABI 4
 
 typedef struct nh_engine
     nh_engine; /* one a hub: the checked configuration and the compiled scripts; immutable */
@@ -37,6 +37,7 @@ typedef struct nh_task {
  * host. */
 typedef struct nh_op {
     nh_task *task;
+    bool again; /* of a transfer: it repeats an attempt that failed */
     void *pending;
 } nh_op;
 

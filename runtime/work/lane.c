@@ -9,8 +9,10 @@
  *
  * Slots are given by weight, 8:4:2:1: a round gives each priority its credit, and a new round
  * begins when no one who waits has credit left. As each call costs one, that is deficit round robin
- * with the weights as quanta. Who waits is a list threaded through the callers' own slots, so
- * nothing is allocated for a wait. A call costs a table's lock and a few pointer moves.
+ * with the weights as quanta. Attempts that are repeated stand in lists of their own: they are
+ * served first, being older, but hold no more than their share while others wait. Who waits is a
+ * list threaded through the callers' own slots, so nothing is allocated for a wait. A call costs a
+ * table's lock and a few pointer moves.
  */
 #include "runtime/work/lane.h"
 
@@ -20,19 +22,27 @@
 #include "runtime/core/error.h"
 
 enum phase { IDLE, WAITING, HELD };
+enum kind { FIRST, AGAIN, KINDS };
 
 static const unsigned weights[NH_PRIORITIES] = {
     [NH_LOW] = 1, [NH_NORMAL] = 2, [NH_HIGH] = 4, [NH_URGENT] = 8};
 
+/* Who waits, of one kind. */
+typedef struct line {
+    unsigned waiting;
+    unsigned credits[NH_PRIORITIES], counts[NH_PRIORITIES];
+    nh_slot *first[NH_PRIORITIES], *last[NH_PRIORITIES];
+} line;
+
 typedef struct lane {
     nh_entry base;
-    unsigned limit, held, waiting;
+    unsigned limit, held;
+    unsigned again;  /* held by attempts that are repeated */
     unsigned window; /* successes until it ends */
     bool full;       /* it was, in this window: then the limit is what holds it back */
     bool learned;    /* it has backed off, and grows slowly from now on */
     uint32_t epoch;  /* how often it has backed off */
-    unsigned credits[NH_PRIORITIES], counts[NH_PRIORITIES]; /* counts: who waits */
-    nh_slot *first[NH_PRIORITIES], *last[NH_PRIORITIES];
+    line lines[KINDS];
 } lane;
 
 struct nh_lanes {
@@ -56,10 +66,14 @@ nh_load nh_lane_load(nh_err code) {
 
 /* ------------------------------------------------------------------- table */
 
+static unsigned waiting(const lane *l) {
+    return l->lines[FIRST].waiting + l->lines[AGAIN].waiting;
+}
+
 static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
     const lane *l = (const lane *)entry;
     (void)now;
-    if (l->held > 0 || l->waiting > 0)
+    if (l->held > 0 || waiting(l) > 0)
         return NH_ENTRY_PINNED;
     return l->learned ? NH_ENTRY_SPARE : NH_ENTRY_IDLE;
 }
@@ -109,37 +123,51 @@ static void add(_Atomic size_t *gauge, size_t change) {
 
 /* ----------------------------------------------------------------- waiting */
 
+static line *line_of(lane *l, const nh_slot *slot) {
+    return &l->lines[slot->again ? AGAIN : FIRST];
+}
+
 static void append(nh_lanes *lanes, lane *l, nh_slot *slot) {
+    line *to = line_of(l, slot);
     slot->phase = WAITING;
     slot->next = NULL;
-    slot->prev = l->last[slot->priority];
-    *(slot->prev ? &slot->prev->next : &l->first[slot->priority]) = slot;
-    l->last[slot->priority] = slot;
-    l->waiting++;
-    l->counts[slot->priority]++;
+    slot->prev = to->last[slot->priority];
+    *(slot->prev ? &slot->prev->next : &to->first[slot->priority]) = slot;
+    to->last[slot->priority] = slot;
+    to->waiting++;
+    to->counts[slot->priority]++;
     l->full = true;
     add(&lanes->waiting, 1);
 }
 
 static void take_out(nh_lanes *lanes, lane *l, nh_slot *slot) {
-    *(slot->prev ? &slot->prev->next : &l->first[slot->priority]) = slot->next;
-    *(slot->next ? &slot->next->prev : &l->last[slot->priority]) = slot->prev;
+    line *from = line_of(l, slot);
+    *(slot->prev ? &slot->prev->next : &from->first[slot->priority]) = slot->next;
+    *(slot->next ? &slot->next->prev : &from->last[slot->priority]) = slot->prev;
     slot->next = slot->prev = NULL;
-    l->waiting--;
-    l->counts[slot->priority]--;
+    from->waiting--;
+    from->counts[slot->priority]--;
     add(&lanes->waiting, (size_t)-1);
+}
+
+/* Whether the next slot goes to an attempt that is repeated. */
+static bool is_for_again(const lane *l) {
+    unsigned share = l->limit / NH_LANE_AGAIN;
+    return l->lines[AGAIN].waiting > 0 &&
+           (l->lines[FIRST].waiting == 0 || l->again < (share > 0 ? share : 1));
 }
 
 /* Who is next: the most urgent that has credit. Somebody waits. */
 static nh_slot *choose(lane *l) {
+    line *from = &l->lines[is_for_again(l) ? AGAIN : FIRST];
     for (;;) {
         for (int priority = NH_URGENT; priority >= NH_LOW; priority--)
-            if (l->first[priority] && l->credits[priority] > 0) {
-                l->credits[priority]--;
-                return l->first[priority];
+            if (from->first[priority] && from->credits[priority] > 0) {
+                from->credits[priority]--;
+                return from->first[priority];
             }
         for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
-            l->credits[priority] = weights[priority];
+            from->credits[priority] = weights[priority];
     }
 }
 
@@ -147,6 +175,7 @@ static void hold(nh_lanes *lanes, lane *l, nh_slot *slot) {
     slot->phase = HELD;
     slot->epoch = l->epoch;
     l->held++;
+    l->again += slot->again;
     l->full |= l->held >= l->limit;
     add(&lanes->held, 1);
 }
@@ -155,7 +184,7 @@ static void hold(nh_lanes *lanes, lane *l, nh_slot *slot) {
  */
 static nh_slot *give(nh_lanes *lanes, lane *l) {
     nh_slot *granted = NULL, **end = &granted;
-    while (l->waiting > 0 && l->held < l->limit) {
+    while (l->held < l->limit && waiting(l) > 0) {
         nh_slot *slot = choose(l);
         take_out(lanes, l, slot);
         hold(lanes, l, slot);
@@ -200,7 +229,7 @@ bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priorit
     slot->phase = HELD;
     if (!l)
         return true;
-    bool free_one = l->waiting == 0 && l->held < l->limit;
+    bool free_one = l->held < l->limit && waiting(l) == 0;
     if (free_one)
         hold(lanes, l, slot);
     else
@@ -234,6 +263,7 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
     else if (load == NH_LOAD_TOO_MUCH)
         back_off(lanes, l, slot);
     l->held--;
+    l->again -= slot->again;
     add(&lanes->held, (size_t)-1);
     slot->phase = IDLE;
     slot->lane = NULL;
@@ -255,10 +285,13 @@ void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
         return;
     view->limit = l->limit;
     view->held = l->held;
-    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++) {
-        const nh_slot *first = l->first[priority];
+    view->again = l->again;
+    for (int i = 0; i < KINDS * NH_PRIORITIES; i++) {
+        const line *each = &l->lines[i / NH_PRIORITIES];
+        int priority = i % NH_PRIORITIES;
+        const nh_slot *first = each->first[priority];
         double age = first && now > first->since ? (double)(now - first->since) / 1e9 : 0;
-        view->waiting[priority] = l->counts[priority];
+        view->waiting[priority] += each->counts[priority];
         view->oldest = age > view->oldest ? age : view->oldest;
     }
     nh_keyed_leave(lanes->table, &l->base);

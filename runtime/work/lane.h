@@ -17,6 +17,11 @@
 #define NH_LANE_START 16u
 #define NH_LANE_MOST  1024u
 
+/* One in so many slots of a lane, at least one, goes to attempts that are repeated as long as first
+ * ones wait for it: a target that fails is not kept busy with the same messages. What nobody else
+ * waits for they may have. */
+#define NH_LANE_AGAIN 5u
+
 typedef struct nh_lane_options {
     unsigned least, start, most; /* 1 ≤ least ≤ start ≤ most; a zero is its default */
 } nh_lane_options;
@@ -26,6 +31,7 @@ struct nh_slot {
     /* The slot is the caller's now. Called once for an acquire that answered false, without any
      * lock, in whichever thread freed a slot: it should only send word to the caller's own. */
     void (*granted)(nh_slot *slot);
+    bool again; /* the caller's: it repeats an attempt that failed; see NH_LANE_AGAIN */
 
     /* The lanes' own. */
     nh_slot *next, *prev;
@@ -53,6 +59,7 @@ typedef struct nh_lane_figures {
 
 typedef struct nh_lane_view {
     unsigned limit, held, waiting[NH_PRIORITIES];
+    unsigned again; /* of those that are held */
     double oldest; /* seconds that the longest has waited */
 } nh_lane_view;
 

@@ -256,6 +256,7 @@ nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_er
     p->ended.call = pending_ended;
     p->transfer.done = transfer_done;
     p->pass.slot.granted = granted;
+    p->pass.slot.again = op->again;
     nh_gate_key(nh_doc_root(request), &p->pass.key, &p->pass.length);
     if (nh_gate_enter(&operations->work->gate, &p->pass, actor->priority,
                       nh_loop_now(operations->loop)))

@@ -29,16 +29,20 @@ local TRANSPORT = {
 
 local RETRY = {
   attempts = { type = "integer", min = 1, max = 100, default = 3 },
+  backoff = { type = "string", one_of = { "exponential", "linear", "fixed" }, default = "exponential" },
   initial = { type = "number", min = 0, max = 86400, default = 0.5 },
   max = { type = "number", min = 0, max = 86400, default = 30 },
   multiplier = { type = "number", min = 1, max = 100, default = 2 },
-  jitter = { type = "number", min = 0, max = 1, default = 1 },
+  jitter = { type = "number", min = 0, max = 1 }, -- unless it is said: JITTER
 }
+
+-- Senders that failed together should not come back together; who asks for a fixed pause means it.
+local JITTER = { exponential = 1, linear = 0, fixed = 0 }
 
 -- A policy that stands over another: what it does not say is the other's.
 M.GIVEN_RETRY = {}
 for name, field in pairs(RETRY) do
-  M.GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max }
+  M.GIVEN_RETRY[name] = { type = field.type, min = field.min, max = field.max, one_of = field.one_of }
 end
 
 local LIMITS = {
@@ -108,10 +112,10 @@ local ROOT = {
   config_file = {},
 }
 
-local COMMON = { rate = true, retry = true } -- what every account may say beside its adapter's options
+local COMMON = { rate = true, target_rate = true, retry = true } -- what every account may say beside its adapter's options
 
--- { name = options } → { name = { platform =, options =, rate =, retry = } }. An account is named after its platform unless it
--- says which.
+-- { name = options } → { name = { platform =, options =, rate =, target_rate =, retry = } }. An account is named after its
+-- platform unless it says which.
 local function accounts(platforms)
   local all = {}
   for name, given in pairs(platforms) do
@@ -136,6 +140,7 @@ local function accounts(platforms)
     platform.account(name, adapter, options, path)
     all[name] = {
       platform = adapter_name, options = options, rate = platform.rate(common.rate, adapter.rate, path .. ".rate"),
+      target_rate = platform.rate(common.target_rate, adapter.target_rate, path .. ".target_rate"),
       retry = common.retry and schema.check(common.retry, M.GIVEN_RETRY, path .. ".retry"),
     }
   end
@@ -218,16 +223,14 @@ function M.prepare(config, secrets)
   return prepared
 end
 
--- A message's own retry policy over its route's over its account's over the configured one.
+-- A message's own retry policy over its route's over its account's over the configured one, key by key.
 function M.retry(message, of_route, of_account, configured)
   local own = message.retry
-  if not own and not of_route and not of_account then
-    return configured
-  end
   local policy = {}
   for name in pairs(RETRY) do
     policy[name] = own and own[name] or of_route and of_route[name] or of_account and of_account[name] or configured[name]
   end
+  policy.jitter = policy.jitter or JITTER[policy.backoff]
   return policy
 end
 

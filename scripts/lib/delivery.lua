@@ -12,12 +12,9 @@ local url = require "url"
 
 local M = {}
 
-local LONGEST_HINT = 3600 -- seconds: the most that a platform's own Retry-After is followed
 local LONGEST_WAIT = 7200 -- seconds that a delivery waits for rate limits in all
-local LIMITED = { initial = 1, multiplier = 2, max = 60, jitter = 0.5 } -- a 429 that does not say when
-
--- Codes after which the same request may succeed later, when the adapter does not say.
-local RETRYABLE = { timeout = true, network = true, rate_limited = true, unavailable = true }
+local LIMITED = { backoff = "exponential", initial = 1, multiplier = 2, max = 60, jitter = 0.5 } -- a 429 that does not say when
+local SCATTER = 0.1 -- of a platform's hint is added by chance, at most a second: who was sent away together comes back apart
 
 -- The text without the account's secrets.
 function M.hide(message, account)
@@ -36,13 +33,21 @@ function M.scrub(message, account)
   return url.redact(M.hide(tostring(message), account))
 end
 
--- Seconds before the next attempt; attempts that failed are counted from 1.
+-- How many times `initial` a pause is, by the number of attempts that failed.
+local GROWTH = {
+  exponential = function(failures, multiplier) return multiplier ^ (failures - 1) end,
+  linear = function(failures, multiplier) return 1 + (failures - 1) * (multiplier - 1) end,
+  fixed = function() return 1 end,
+}
+
+-- Seconds before the next attempt; attempts that failed are counted from 1. The platform's own word stands over the policy.
 local function backoff(policy, failures, hint)
-  if type(hint) == "number" and hint >= 0 then
-    return math.min(hint, LONGEST_HINT)
+  hint = result.wait(hint)
+  if hint then
+    return hint + math.random() * math.min(1, hint * SCATTER)
   end
-  local pause = math.min(policy.initial * policy.multiplier ^ (failures - 1), policy.max)
-  return pause * (1 - policy.jitter * math.random())
+  local whole = math.min(policy.initial * GROWTH[policy.backoff](failures, policy.multiplier), policy.max)
+  return whole * (1 - policy.jitter * math.random())
 end
 
 -- Transports look at the address of a guarded request before they connect.
@@ -91,7 +96,7 @@ local function may_retry(judged)
   if judged.retryable ~= nil then
     return judged.retryable
   end
-  return RETRYABLE[judged.code] or false
+  return result.RETRYABLE[judged.code] or false
 end
 
 -- Whether another attempt can help, and the platform's hint when. Of a group that was told in part none is made: those who
@@ -180,6 +185,12 @@ local function has_defaults(fields)
   return has
 end
 
+-- What a delivery is called, over all its attempts and after a restart: a platform that knows such names takes it once. The
+-- first of a message is called as the message is.
+local function name_of(message, entry)
+  return entry.place == 1 and message.id or ("%s.%d"):format(message.id, entry.place)
+end
+
 -- What the adapter is given, and a warning; or nil and a failed result.
 local function prepare(letter, entries, account)
   local adapter, message = account.adapter, letter.message
@@ -202,7 +213,7 @@ local function prepare(letter, entries, account)
       recipients[index] = entry.recipient
     end
   end
-  delivery.id, delivery.message, delivery.account = message.id, letter.shown, account.options
+  delivery.id, delivery.message, delivery.account = name_of(message, entries[1]), letter.shown, account.options
   delivery.recipients, delivery.recipient = recipients, recipients[1]
   delivery.options, delivery.attempt, delivery.target = options or NONE, 0, entries[1].shown
   if adapter.transport ~= "console" and (letter.configured.guard == "private" or message.untrusted) then
@@ -220,10 +231,15 @@ local function lane_of(entry)
   return entry.account.lane
 end
 
--- Waits for a place in the account's rate; a failed result when there will be none.
-local function refused(entries, account)
-  local first = entries[1]
-  local wait, message, code = task.admit(lane_of(first), account.rate, LONGEST_WAIT - (first.waited or 0))
+-- Whom some platforms limit besides: each recipient of an account, or the place that its messages go to when none is named.
+local function place_of(entry)
+  local recipient = entry.recipient
+  return ("%s > %s"):format(entry.account.lane, recipient and recipient.type .. ":" .. recipient.value or "")
+end
+
+-- Waits for a place in a rate; a failed result when there will be none.
+local function admit(entries, key, rate)
+  local wait, message, code = task.admit(key, rate, LONGEST_WAIT - (entries[1].waited or 0))
   if not wait then
     return result.fail(code, message)
   elseif wait > 0 then
@@ -233,8 +249,31 @@ local function refused(entries, account)
   end
 end
 
+-- The same for all rates of a delivery. The recipients' come first: who waits for a busy one takes nothing from the others.
+local function refused(entries, account)
+  if account.target_rate then
+    for _, entry in ipairs(entries) do
+      local failure = admit(entries, place_of(entry), account.target_rate)
+      if failure then
+        return failure
+      end
+    end
+  end
+  return admit(entries, lane_of(entries[1]), account.rate)
+end
+
+-- A platform that was asked too often gets nothing for so long, whoever it was about.
+local function pause(entries, seconds)
+  task.pause(lane_of(entries[1]), seconds)
+  if entries[1].account.target_rate then
+    for _, entry in ipairs(entries) do
+      task.pause(place_of(entry), seconds)
+    end
+  end
+end
+
 -- Counts an attempt that took `seconds`. → how long to wait before the next one; nil when that was it.
-local function pause_after(judged, letter, entries, delivery, seconds)
+local function wait_after(judged, letter, entries, delivery, seconds)
   local account = entries[1].account
   local platform = account.adapter.name
   local worst = judged[1] and failure_of(judged) or judged
@@ -249,19 +288,19 @@ local function pause_after(judged, letter, entries, delivery, seconds)
   if again and code == "rate_limited" and (entries[1].waited or 0) < LONGEST_WAIT then
     delivery.attempt = delivery.attempt - 1 -- it costs none, but the whole lane pauses
     entries[1].limited = (entries[1].limited or 0) + 1
-    task.pause(lane_of(entries[1]), hint and math.min(hint, LONGEST_HINT) or backoff(LIMITED, entries[1].limited))
+    pause(entries, result.wait(hint) or backoff(LIMITED, entries[1].limited))
     return 0
   elseif not again or delivery.attempt >= policy.attempts then
     return nil
   end
-  local pause = backoff(policy, delivery.attempt, hint)
+  local wait = backoff(policy, delivery.attempt, hint)
   task.retrying(platform)
   if letter.on_retry then
     letter.on_retry(letter.context, {
-      platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = pause, code = code, error = text,
+      platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = wait, code = code, error = text,
     })
   end
-  return pause
+  return wait
 end
 
 -- The same, with an error of what is called on the way as a failed result.
@@ -296,11 +335,11 @@ function M.deliver(letter, entries)
     end
     local began = task.monotonic()
     local judged = attempt(delivery, account)
-    local pause = pause_after(judged, letter, entries, delivery, task.monotonic() - began)
-    if not pause then
+    local wait = wait_after(judged, letter, entries, delivery, task.monotonic() - began)
+    if not wait then
       return settle(letter, entries, account.adapter, judged, warning)
-    elseif pause > 0 then
-      task.sleep(pause)
+    elseif wait > 0 then
+      task.sleep(wait)
     end
   end
 end

@@ -19,6 +19,7 @@ local ADAPTER = {
   attachments = { type = "string", one_of = { "none", "content", "path" }, default = "none" },
   recipients = { type = "list", default = {} },
   rate = { type = "table" }, -- what the platform allows an account: { tokens, per, burst }
+  target_rate = { type = "table" }, -- and each recipient of it
   urls = { type = "list", default = {} }, -- shapes of target URLs, for people
   example = { type = "string" }, -- one of them, whole
   options = { type = "table", default = {} },
@@ -159,7 +160,7 @@ local RATE = {
   burst = { type = "integer", min = 1, max = 1000000 },
 }
 
--- The rate of an account: its own over what its platform allows; `false` means none. `path` is where its own stands.
+-- A rate: the account's own over what its platform allows; `false` means none. `path` is where its own stands.
 function M.rate(own, of_platform, path)
   local given = own == nil and of_platform or own
   if not given then
@@ -205,7 +206,7 @@ function M.describe(name)
     schemes = list(adapter.schemes), native = list(adapter.native), urls = list(adapter.urls),
     example = adapter.example, recipients = list(adapter.recipients), formats = list(adapter.formats),
     attachments = adapter.attachments,
-    limits = adapter.limits, rate = adapter.rate, options = described(adapter.options),
+    limits = adapter.limits, rate = adapter.rate, target_rate = adapter.target_rate, options = described(adapter.options),
     message_options = described(adapter.message_options),
   }
 end

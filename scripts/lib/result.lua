@@ -7,7 +7,7 @@ local url = require "url"
 
 local M = {}
 
-local MIN_WAIT, MAX_WAIT = 1, 3600 -- seconds: what a Retry-After may ask of us
+local MIN_WAIT, MAX_WAIT = 1, 3600 -- seconds: what a platform may ask of us
 local EXCERPT = 200 -- characters of a server's own words that go into an error
 
 -- Every code there is; docs/operations.md tells what they mean.
@@ -17,6 +17,10 @@ for code in ([[invalid no_route unknown_platform unknown_target queue_full close
     internal]]):gmatch("%S+") do
   KNOWN[code] = true
 end
+
+-- Codes after which the same request may succeed later, when the adapter says nothing else. What becomes of an answer is
+-- told by the tables below (HTTP, SMTP) and by the transports, whose own failures are `network`, `timeout` and `tls`.
+M.RETRYABLE = { timeout = true, network = true, rate_limited = true, unavailable = true }
 
 -- A failed result whose code is one of ours: an adapter's own becomes `rejected`, and is kept in the text.
 function M.known(judged)
@@ -43,7 +47,15 @@ function M.fail(code, message, fields)
   return failed
 end
 
------------------------------------------------------------- retry-after
+------------------------------------------------------------------ waits
+
+-- What a platform asks for, within the bounds; nil when it is no number of seconds.
+function M.wait(seconds)
+  if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
+    return nil
+  end
+  return math.min(math.max(seconds, MIN_WAIT), MAX_WAIT)
+end
 
 local MONTHS = { Jan = 1, Feb = 2, Mar = 3, Apr = 4, May = 5, Jun = 6, Jul = 7, Aug = 8, Sep = 9, Oct = 10, Nov = 11,
                  Dec = 12 }
@@ -91,7 +103,22 @@ function M.retry_after(value, date)
     local at = M.http_date(value)
     seconds = at and at - (date and M.http_date(date) or os.time())
   end
-  return seconds and math.min(math.max(seconds, MIN_WAIT), MAX_WAIT) or nil
+  return seconds and M.wait(math.max(seconds, 0))
+end
+
+-- How long a platform asks us to wait: by its Retry-After, or in the JSON of its answer as Discord (`retry_after`) and
+-- Telegram (`parameters.retry_after`) do. `decoded` is that JSON where it is known.
+function M.hint(response, decoded)
+  local headers = response.headers or {}
+  local seconds = M.retry_after(headers["retry-after"], headers.date)
+  if not seconds and (decoded or (response.body or ""):find("^%s*{")) then
+    decoded = decoded or json.decode(response.body)
+    if type(decoded) == "table" then
+      local parameters = type(decoded.parameters) == "table" and decoded.parameters or {}
+      seconds = M.wait(decoded.retry_after) or M.wait(parameters.retry_after)
+    end
+  end
+  return seconds
 end
 
 -------------------------------------------------------------------- http
@@ -155,7 +182,6 @@ function M.http(response)
   if status >= 200 and status < 300 then
     return { ok = true, status_code = status }
   end
-  local headers = response.headers or {}
   local message = "HTTP " .. status
   if status >= 300 and status < 400 then
     message = message .. redirect(response)
@@ -165,10 +191,46 @@ function M.http(response)
     message = message .. ": " .. said
   end
   return M.fail(CODES[status] or CLASSES[status // 100] or "network", message, {
-    status_code = status,
-    retry_after = status >= 400 and M.retry_after(headers["retry-after"], headers.date) or nil,
+    status_code = status, retry_after = status >= 400 and M.hint(response) or nil,
   })
 end
+
+-------------------------------------------------------------------- smtp
+
+local REPLIES = {
+  [421] = "unavailable", [454] = "unavailable",
+  [530] = "auth", [534] = "auth", [535] = "auth", [538] = "auth",
+  [550] = "unknown_target", [551] = "unknown_target", [553] = "unknown_target",
+  [552] = "too_large", [523] = "too_large",
+}
+
+local REPLY_CLASSES = { [4] = "unavailable" } -- 5xx: for good
+
+-- Enhanced status codes (RFC 3463) say more than the reply code.
+local ENHANCED = {
+  ["5.1.1"] = "unknown_target", ["5.1.2"] = "unknown_target", ["5.1.3"] = "unknown_target",
+  ["5.1.6"] = "unknown_target", ["5.1.10"] = "unknown_target", ["5.2.1"] = "unknown_target",
+  ["5.2.2"] = "rejected", -- the mailbox is full
+  ["5.3.4"] = "too_large", ["5.2.3"] = "too_large",
+  ["5.7.8"] = "auth", ["5.7.9"] = "auth", ["5.7.0"] = "rejected", ["5.7.1"] = "rejected",
+  ["4.7.28"] = "rate_limited", ["5.7.28"] = "rate_limited", ["4.3.2"] = "unavailable",
+}
+
+-- A result by a mail server's reply: 2xx has succeeded, everything else has failed.
+function M.smtp(code, reply, provider_id)
+  if code >= 200 and code < 300 then
+    return { ok = true, status_code = code, provider_id = provider_id }
+  end
+  reply = reply or ""
+  local enhanced = ENHANCED[reply:match("%f[%d]([245]%.%d+%.%d+)%f[^%d.]") or ""]
+  local said = text.truncate(url.redact(text.visible(reply):gsub("%s+", " ")), EXCERPT)
+  said = said:gsub("^" .. code .. "[ -]", "") -- the server's own number often stands before its words
+  return M.fail(enhanced or REPLIES[code] or REPLY_CLASSES[code // 100] or "rejected", ("SMTP %d: %s"):format(code, said), {
+    status_code = code,
+  })
+end
+
+-------------------------------------------------------------------- json
 
 -- The decoded JSON object of an answer, whatever its status; or nil and the failure.
 function M.json(response)

@@ -38,9 +38,9 @@ local function find_account(name)
     end
     account.lane = name
     if configured then
-      account.rate, account.retry = configured.rate, configured.retry
+      account.rate, account.target_rate, account.retry = configured.rate, configured.target_rate, configured.retry
     else
-      account.rate = platform.rate(nil, adapter.rate)
+      account.rate, account.target_rate = platform.rate(nil, adapter.rate), platform.rate(nil, adapter.target_rate)
     end
     accounts[name] = account
   end
@@ -89,7 +89,7 @@ local function read_url(text)
     return { failure = account.message or tostring(account), code = "invalid" }
   end
   account.lane = ("%s %s"):format(name, parsed.host or "")
-  account.rate = platform.rate(nil, adapter.rate)
+  account.rate, account.target_rate = platform.rate(nil, adapter.rate), platform.rate(nil, adapter.target_rate)
   return { account = account, recipients = recipients or {} }
 end
 

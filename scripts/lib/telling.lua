@@ -141,7 +141,8 @@ function tell(letter, whom, seen, own)
   local context = letter.context
   local entries, choices, before = target.resolve(whom, seen)
   for _, entry in ipairs(entries) do
-    context.entries[#context.entries + 1] = entry
+    entry.place = #context.entries + 1
+    context.entries[entry.place] = entry
     own[#own + 1] = entry
     if entry.result then
       context.done = context.done + 1
@@ -185,7 +186,8 @@ function M.jobs(context, whom)
   if #jobs == 0 or #jobs > JOBS_MOST then
     return nil
   end
-  for _, entry in ipairs(entries) do
+  for index, entry in ipairs(entries) do
+    entry.place = index
     if entry.result then
       context.done = context.done + 1
     end

@@ -171,6 +171,37 @@ static void shrinks_under_what_is_held(void) {
     nh_lanes_destroy(lanes);
 }
 
+/* First ones and repeated ones wait for a lane of ten slots. */
+static void gives_repeated_attempts_their_share(void) {
+    nh_lanes *lanes = lanes_of(1, 10, 10);
+    static call calls[200];
+    call *held[10];
+    for (int i = 0; i < 200; i++) {
+        calls[i] = make(i);
+        calls[i].slot.again = i % 2; /* every second one */
+    }
+    for (int i = 0; i < 10; i++) /* nobody waits: they may have all of it */
+        CHECK(acquire(lanes, held[i] = &calls[2 * i + 1], NH_NORMAL));
+    CHECK_INT(look(lanes).again, 10);
+    for (int i = 20; i < 120; i++)
+        CHECK(!acquire(lanes, &calls[i], NH_NORMAL));
+    CHECK_INT(look(lanes).waiting[NH_NORMAL], 100);
+    for (int i = 0; i < 63; i++) {
+        nh_lane_release(lanes, &held[i % 10]->slot, NH_LOAD_NONE);
+        CHECK_INT(granted_count, i + 1);
+        held[i % 10] = &calls[order[i]];
+        CHECK_INT(look(lanes).again, i < 8 ? 9 - i : i < 62 ? 2 : 3); /* 62: no first one is left */
+    }
+    for (int i = 0; look(lanes).held > 0; i++) {
+        nh_lane_release(lanes, &held[i % 10]->slot, NH_LOAD_NONE);
+        if (granted_count > 63 + i)
+            held[i % 10] = &calls[order[63 + i]];
+    }
+    CHECK_INT(granted_count, 100);
+    CHECK_INT(look(lanes).again, 0);
+    nh_lanes_destroy(lanes);
+}
+
 static void refuses_wrong_options(void) {
     nh_error error = {NH_OK, ""};
     CHECK(!nh_lanes_create((nh_lane_options){8, 4, 16}, 0, &error));
@@ -318,6 +349,7 @@ static void tells_what_a_call_costs(void) {
 int main(void) {
     RUN(gives_slots_up_to_the_limit);
     RUN(gives_them_by_weight);
+    RUN(gives_repeated_attempts_their_share);
     RUN(grows_and_backs_off);
     RUN(does_not_grow_unused);
     RUN(shrinks_under_what_is_held);
