@@ -20,6 +20,7 @@
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 #include "runtime/core/fork.h"
+#include "runtime/hubs.h"
 #include "runtime/work/engine_load.h"
 
 enum { SETTLE_AT_ONCE = 256 };
@@ -258,6 +259,7 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     if (!hub->pool)
         goto fail;
     engine->subscribe(hub->work.engine, published, hub->pool);
+    nh_hubs_enter(&hub->place, &hub->owner);
     return hub;
 fail:
     drop(&hub->owner);
@@ -310,20 +312,18 @@ static size_t settle_queued(nh_hub *hub, uint64_t horizon) {
     return total;
 }
 
-size_t nh_hub_close(nh_hub *hub, double seconds) {
-    if (nh_hub_forked(hub))
-        return 0;
-    uint64_t due = nh_after(nh_monotonic(), seconds);
-    pthread_mutex_lock(&hub->lock);
-    if (atomic_exchange_explicit(&hub->closing, true, memory_order_seq_cst)) {
-        while (!hub->closed)
-            pthread_cond_wait(&hub->changed, &hub->lock);
-        pthread_mutex_unlock(&hub->lock);
-        return 0;
-    }
+/* From now on nothing is accepted. False: somebody has said so before, and closes it. */
+static bool stop_accepting(nh_hub *hub) {
+    pthread_mutex_lock(&hub->lock); /* who waits for `closed` looks at `closing` under it */
+    bool first = !atomic_exchange_explicit(&hub->closing, true, memory_order_seq_cst);
     pthread_mutex_unlock(&hub->lock);
+    if (first)
+        nh_queue_close(hub->work.queue);
+    return first;
+}
 
-    nh_queue_close(hub->work.queue);
+/* The rest of a close, for whom stop_accepting told that it was the first. */
+static size_t finish(nh_hub *hub, uint64_t due) {
     size_t left = due == UINT64_MAX ? 0 : settle_queued(hub, due);
     bool late = false;
     pthread_mutex_lock(&hub->lock);
@@ -341,6 +341,25 @@ size_t nh_hub_close(nh_hub *hub, double seconds) {
     return left;
 }
 
+/* While somebody else closes it. */
+static void wait_until_closed(nh_hub *hub, uint64_t due) {
+    bool late = false;
+    pthread_mutex_lock(&hub->lock);
+    while (!hub->closed && !late)
+        late = nh_cond_wait(&hub->changed, &hub->lock, due) == ETIMEDOUT;
+    pthread_mutex_unlock(&hub->lock);
+}
+
+size_t nh_hub_close(nh_hub *hub, double seconds) {
+    if (nh_hub_forked(hub))
+        return 0;
+    uint64_t due = nh_after(nh_monotonic(), seconds);
+    if (stop_accepting(hub))
+        return finish(hub, due);
+    wait_until_closed(hub, UINT64_MAX);
+    return 0;
+}
+
 nh_hub *nh_hub_ref(nh_hub *hub) {
     atomic_fetch_add_explicit(&hub->users, 1, memory_order_relaxed);
     return hub;
@@ -352,5 +371,43 @@ void nh_hub_unref(nh_hub *hub) {
     if (nh_hub_forked(hub))
         return; /* its threads are not here; its memory is the parent's picture */
     nh_hub_close(hub, 0);
+    nh_hubs_leave(&hub->place);
     drop(&hub->owner);
+}
+
+/* --------------------------------------------------- all hubs of the process */
+
+size_t nh_hubs_close(double seconds) {
+    uint64_t due = nh_after(nh_monotonic(), seconds);
+    size_t count, left = 0;
+    nh_owner **owners = nh_hubs_all(&count);
+    bool *mine = calloc(count + 1, sizeof *mine);
+    for (size_t i = 0; mine && i < count; i++) /* all of them, before any is waited for */
+        mine[i] = stop_accepting(hub_of(owners[i]));
+    for (size_t i = 0; i < count; i++) {
+        nh_hub *hub = hub_of(owners[i]);
+        if (mine ? mine[i] : stop_accepting(hub))
+            left += finish(hub, due);
+        else
+            wait_until_closed(hub, due);
+        drop(owners[i]);
+    }
+    free(mine);
+    free(owners);
+    return left;
+}
+
+size_t nh_hubs_reload(void (*failed)(const nh_error *error, void *user), void *user) {
+    size_t count, loaded = 0;
+    nh_owner **owners = nh_hubs_all(&count);
+    for (size_t i = 0; i < count; i++) {
+        nh_error error;
+        if (nh_hub_reload(hub_of(owners[i]), &error) == NH_OK)
+            loaded++;
+        else if (error.code != NH_E_CLOSED)
+            failed(&error, user);
+        drop(owners[i]);
+    }
+    free(owners);
+    return loaded;
 }

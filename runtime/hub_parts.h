@@ -9,6 +9,7 @@
 #include "runtime/core/log.h"
 #include "runtime/core/metrics.h"
 #include "runtime/hub.h"
+#include "runtime/hubs.h"
 #include "runtime/work/health.h"
 #include "runtime/work/pool.h"
 
@@ -16,6 +17,7 @@ enum { NH_HUB_STATUSES = NH_EXPIRED + 1 };
 
 struct nh_hub {
     nh_owner owner; /* first: handles know only this */
+    nh_hubs_place place;
     atomic_uint users;
     atomic_uint memory;
     uint64_t opened;      /* monotonic ns */

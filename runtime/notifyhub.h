@@ -254,6 +254,20 @@ NH_API nh_doc *nh_rules_explain(const nh_doc *config, const nh_doc *message, nh_
  * settled with `closed` as well. Blocks: ≤ seconds + some milliseconds. */
 NH_API size_t nh_hub_close(nh_hub *hub, double seconds);
 
+/* For a program whose hubs are opened by others in it, by scripts say: every hub that is open in
+ * this process now. They need no references. The library itself heeds no signal; this is what a
+ * program calls that was sent one. Thread: any, but no signal handler.
+ *
+ * Has all of them stop accepting at once, then closes each as nh_hub_close does, within the same
+ * `seconds`. A hub that somebody else closes already is left to them, and waited for as long.
+ * Returns the number of messages that were settled with `closed` here. Blocks: ≤ seconds + some
+ * milliseconds. */
+NH_API size_t nh_hubs_close(double seconds);
+
+/* Reloads the rules of each; `failed` (with `user`) is told of each that keeps those it had, and
+ * may not close a hub. Returns how many have new ones. Blocks: as nh_hub_reload, for each. */
+NH_API size_t nh_hubs_reload(void (*failed)(const nh_error *error, void *user), void *user);
+
 /* ----------------------------------------------------------------- handle */
 
 typedef enum nh_state {

@@ -27,7 +27,8 @@ struct cli_lines {
     size_t capacity, from, to; /* unread bytes are [from, to) */
     size_t searched;           /* and up to here there is no newline */
     size_t number;
-    bool ended;
+    bool ended;   /* the input is */
+    bool stopped; /* by the caller */
     const char *problem;
 };
 
@@ -137,7 +138,7 @@ cli_lines_state cli_lines_next(cli_lines *lines, const char **text, size_t *leng
             }
             continue;
         }
-        if (!newline && lines->from == lines->to)
+        if (!newline && (lines->from == lines->to || lines->stopped))
             return CLI_END;
         *text = lines->buffer + lines->from;
         *length = newline ? (size_t)(newline - *text) : lines->to - lines->from;
@@ -147,6 +148,15 @@ cli_lines_state cli_lines_next(cli_lines *lines, const char **text, size_t *leng
         if (!is_blank(*text, *length))
             return CLI_LINE;
     }
+}
+
+bool cli_lines_stop(cli_lines *lines) {
+    bool cut = lines->regular && !(lines->ended && lines->from == lines->to);
+    lines->stopped = !lines->ended; /* what stands last without a newline may be half a line */
+    lines->ended = true;
+    if (lines->regular)
+        lines->from = lines->searched = lines->to;
+    return cut;
 }
 
 const char *cli_lines_name(const cli_lines *lines) {
@@ -169,6 +179,6 @@ bool cli_lines_rewind(cli_lines *lines) {
     if (!lines->regular || lseek(lines->fd, lines->start, SEEK_SET) < 0)
         return false;
     lines->from = lines->to = lines->searched = lines->number = 0;
-    lines->ended = false;
+    lines->ended = lines->stopped = false;
     return true;
 }

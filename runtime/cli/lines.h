@@ -30,4 +30,9 @@ int cli_lines_fd(const cli_lines *lines);
 /* Goes back to the first line: false when the input cannot do so (a pipe, a terminal). */
 bool cli_lines_rewind(cli_lines *lines);
 
+/* Reads no more. Whole lines that were taken out of a pipe already are still handed out, since
+ * nobody else can have them; of a regular file, none. Returns whether such a file was not read to
+ * its end. */
+bool cli_lines_stop(cli_lines *lines);
+
 #endif

@@ -4,6 +4,10 @@
  * through the module, which is looked for beside the executable (a build tree or an installation)
  * before the usual places. Behaves as lua5.4 does: `arg`, a traceback for an error, os.exit for the
  * script's own status, SIGINT raises an error in the script.
+ *
+ * SIGTERM raises one too, and drains the hubs that the script has opened (signals.c) while the
+ * script unwinds. How it ends matters no longer then, whether it has caught the error or has met a
+ * closed hub: the status tells whether everything accepted was settled.
  */
 #include <lauxlib.h>
 #include <limits.h>
@@ -15,12 +19,16 @@
 #include <unistd.h>
 
 #include "runtime/cli/command.h"
+#include "runtime/cli/signals.h"
 #include "runtime/cli/term.h"
 
 /* Where the module is, from the executable's directory. NH_CLI_MODULES is the installation's. */
 static const char *const module_places[] = {"../lua", NH_CLI_MODULES};
 
-static lua_State *interrupted; /* for the signal handler; the one state of the process */
+static lua_State
+    *volatile interrupted; /* for the signal handlers: the state, while the script runs */
+
+#define TERMINATED "terminated"
 
 static void stop(lua_State *L, lua_Debug *where) {
     (void)where;
@@ -28,17 +36,39 @@ static void stop(lua_State *L, lua_Debug *where) {
     luaL_error(L, "interrupted");
 }
 
-/* lua_sethook is made for this (lua.h: it may be called asynchronously); a second signal ends the
- * process. */
-static void on_signal(int number) {
-    signal(number, SIG_DFL);
+static void terminate(lua_State *L, lua_Debug *where) {
+    (void)where;
+    lua_sethook(L, NULL, 0, 0);
+    lua_pushliteral(L, TERMINATED);
+    lua_error(L);
+}
+
+/* lua_sethook is made for signal handlers (lua.h: it may be called asynchronously). */
+static void call_at_once(lua_Hook hook) {
     int at_once = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
-    lua_sethook(interrupted, stop, at_once, 1); /* NOLINT(bugprone-signal-handler) */
+    if (interrupted)
+        lua_sethook(interrupted, hook, at_once, 1); /* NOLINT(bugprone-signal-handler) */
+}
+
+/* A second signal ends the process. */
+static void on_interrupt(int number) {
+    signal(number, SIG_DFL);
+    call_at_once(stop);
+}
+
+static void on_terminate(void) {
+    call_at_once(terminate);
+}
+
+static bool is_termination(const char *message) {
+    return message && strcmp(message, TERMINATED) == 0;
 }
 
 /* [-1, +1] turns an error value into a message with a traceback. */
 static int traceback(lua_State *L) {
     const char *message = lua_tostring(L, 1);
+    if (is_termination(message))
+        return 1;
     if (!message && luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
         return 1;
     if (!message)
@@ -97,6 +127,21 @@ static void set_arguments(lua_State *L, const cli_operands *operands) {
     lua_setglobal(L, "arg");
 }
 
+/* [-(arguments + 1), +0] calls the script, with the handler of errors at 1. Returns the status. */
+static int call_script(lua_State *L, int arguments) {
+    if (!cli_signals_start("run", on_terminate))
+        return luaL_error(L, "out of threads or descriptors");
+    interrupted = L;
+    signal(SIGINT, on_interrupt);
+    int failed = lua_pcall(L, arguments, 0, 1);
+    signal(SIGINT, SIG_DFL);
+    interrupted = NULL;
+    lua_sethook(L, NULL, 0, 0);
+    if (failed && !is_termination(lua_tostring(L, -1)))
+        cli_complain("run", "%s", lua_tostring(L, -1));
+    return failed && !cli_signals_terminated() ? CLI_FAILED : CLI_OK;
+}
+
 /* [-1, +1] called with the operands as a light userdata; returns the exit status. */
 static int run_script(lua_State *L) {
     const cli_operands *operands = lua_touserdata(L, 1);
@@ -115,12 +160,7 @@ static int run_script(lua_State *L) {
     luaL_checkstack(L, operands->count, "too many arguments");
     for (int i = 1; i < operands->count; i++)
         lua_pushstring(L, operands->items[i]);
-    signal(SIGINT, on_signal);
-    int failed = lua_pcall(L, operands->count - 1, 0, 1);
-    signal(SIGINT, SIG_DFL);
-    if (failed)
-        cli_complain("run", "%s", lua_tostring(L, -1));
-    lua_pushinteger(L, failed ? CLI_FAILED : CLI_OK);
+    lua_pushinteger(L, call_script(L, operands->count - 1));
     return 1;
 }
 
@@ -128,6 +168,7 @@ static const cli_option options[] = {{0}};
 
 static int run_run(const cli_command *self, int argc, char **argv) {
     cli_operands operands;
+    size_t left;
     int status = cli_options_parse(self, argc, argv, NULL, &operands);
     if (status != CLI_GO)
         return status;
@@ -136,7 +177,6 @@ static int run_run(const cli_command *self, int argc, char **argv) {
         cli_complain(self->name, "out of memory");
         return CLI_FAILED;
     }
-    interrupted = L;
     signal(SIGPIPE, SIG_IGN); /* a peer that hangs up must not end the script */
     lua_pushcfunction(L, run_script);
     lua_pushlightuserdata(L, &operands);
@@ -146,8 +186,9 @@ static int run_run(const cli_command *self, int argc, char **argv) {
         cli_complain(self->name, "%s", lua_tostring(L, -1));
         status = CLI_FAILED;
     }
-    lua_close(L);
-    return status;
+    lua_close(L); /* closes the hubs that are left */
+    cli_signals_stop(&left);
+    return left ? CLI_FAILED : status;
 }
 
 const cli_command cli_run = {
@@ -161,10 +202,15 @@ const cli_command cli_run = {
     .about = "Runs a Lua 5.4 script, - for stdin, in which require \"notifyhub\" finds the module "
              "that belongs to this executable. The script's arguments are in arg and in ..., as "
              "with lua.\n"
+             "SIGTERM drains the hubs of the script: they accept no more, what they have accepted "
+             "gets 30 seconds, and the script is left with the error \"terminated\"; a second "
+             "one ends at once. SIGHUP reloads the rules of all its hubs.\n"
              "  notifyhub run scripts/examples/demo.lua",
     .exits =
-        (const cli_exit[]){{CLI_OK, "the script ended"},
-                           {CLI_FAILED, "the script raised an error; os.exit chooses another"},
+        (const cli_exit[]){{CLI_OK, "the script ended, or SIGTERM came and all that was accepted "
+                                    "was settled"},
+                           {CLI_FAILED, "the script raised an error (os.exit chooses another), or "
+                                        "not all was settled after SIGTERM"},
                            {CLI_USAGE, "the script could not be read or compiled, or a mistake "
                                        "in the command line"},
                            {0}},

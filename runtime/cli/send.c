@@ -5,6 +5,9 @@
  * its watch, so a million lines cost what the window costs. A message that the hub refuses because
  * its queue is full is held until something settles. A regular file is read twice: once to find a
  * line that is not JSON before anything is sent.
+ *
+ * Signals are read like input. SIGINT cancels; SIGTERM lets a batch that was taken in come to its
+ * end, and the input wait for the next run; SIGHUP reloads the rules.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,6 +22,7 @@
 #include "runtime/cli/hub.h"
 #include "runtime/cli/lines.h"
 #include "runtime/cli/outcome.h"
+#include "runtime/cli/signals.h"
 #include "runtime/cli/term.h"
 #include "runtime/cli/when.h"
 
@@ -61,9 +65,11 @@ typedef struct sender {
 
     size_t accepted, settled, delivered;
     bool mistaken;                               /* the input or the configuration was at fault */
-    bool interrupted;                            /* by a signal */
+    bool interrupted;                            /* by a signal that cancels */
+    bool cut;                                    /* lines of a file were left unread */
     bool given_up;                               /* --wait is over */
     uint64_t started, all_accepted, progress_at; /* nanoseconds, 0: not yet */
+    uint64_t drained_by;                         /* 0: SIGTERM has not come */
     size_t progress_settled;
 } sender;
 
@@ -115,6 +121,10 @@ static void print_summary(const sender *self) {
             "%s message%s: %s delivered, %s not, in %.1f s\n", cli_number(all, self->accepted),
             self->accepted == 1 ? "" : "s", cli_number(delivered, self->delivered),
             cli_number(failed, self->accepted - self->delivered), seconds);
+    if (self->drained_by)
+        cli_complain(self->name, "%s: SIGTERM came, line %zu was the last%s",
+                     cli_lines_name(self->lines), cli_lines_number(self->lines),
+                     self->cut ? "; those after it were not sent" : "");
 }
 
 /* ------------------------------------------------------------------------ input */
@@ -264,11 +274,8 @@ static void collect(sender *self) {
     }
 }
 
-/* The first signal cancels what is under way; the next one does not wait for that either. */
-static void on_signal(sender *self) {
-    struct signalfd_siginfo what;
-    if (read(self->signals, &what, sizeof what) != sizeof what)
-        return;
+/* Takes no more input, and cancels what is under way. A second time it does not wait for that. */
+static void interrupt(sender *self) {
     self->ended = true;
     self->later = false;
     nh_doc_unref(self->held);
@@ -283,23 +290,60 @@ static void on_signal(sender *self) {
             nh_handle_cancel(self->slots[i].handle);
 }
 
+/* Of a batch: no more is read, what was read and accepted is delivered. */
+static void drain(sender *self) {
+    self->later = false;
+    self->drained_by = cli_clock() + CLI_DRAIN_SECONDS * UINT64_C(1000000000);
+    self->cut = !self->ended && cli_lines_stop(self->lines);
+}
+
+static void reload(const sender *self) {
+    nh_error error;
+    if (nh_hub_reload(self->hub, &error) != NH_OK) {
+        clear_progress(self);
+        cli_complain(self->name, "SIGHUP: the rules before go on: %s", error.message);
+    }
+}
+
+static void on_signal(sender *self) {
+    struct signalfd_siginfo what;
+    if (read(self->signals, &what, sizeof what) != sizeof what)
+        return;
+    bool hangup = what.ssi_signo == SIGHUP;
+    if (hangup && !cli_terminal_is_gone())
+        reload(self);
+    else if (what.ssi_signo == SIGINT || !self->lines)
+        interrupt(self);
+    else if (!self->drained_by && !self->interrupted)
+        drain(self);
+    else
+        self->interrupted = self->given_up = true;
+}
+
 static bool is_done(const sender *self) {
     return self->given_up || (self->ended && !self->held && self->accepted == self->settled);
 }
 
-/* Milliseconds until --wait is over or the progress line is due; -1: neither. */
-static int patience(const sender *self, uint64_t now) {
-    double least = -1;
-    if (self->shows_progress)
-        least = PROGRESS_SECONDS - (double)(now - self->progress_at) / 1e9;
+/* Whether the time to wait in is over; else `until` becomes the end of it, 0 when there is none. */
+static bool is_over(const sender *self, uint64_t now, uint64_t *until) {
+    *until = self->drained_by;
     if (self->all_accepted && self->settings->wait >= 0) {
-        double left = self->settings->wait - (double)(now - self->all_accepted) / 1e9;
-        if (!self->shows_progress || left < least)
-            least = left;
-    } else if (!self->shows_progress) {
-        return -1;
+        uint64_t wait_until = self->all_accepted + (uint64_t)(self->settings->wait * 1e9);
+        if (!*until || wait_until < *until)
+            *until = wait_until;
     }
-    return least <= 0 ? 0 : least > 3600 ? 3600000 : (int)(least * 1000) + 1;
+    return *until && now >= *until;
+}
+
+/* Milliseconds until `until` or the progress line is due; -1: neither. */
+static int patience(const sender *self, uint64_t now, uint64_t until) {
+    uint64_t progress = self->progress_at + (uint64_t)(PROGRESS_SECONDS * 1e9);
+    if (self->shows_progress && (!until || progress < until))
+        until = progress;
+    if (!until)
+        return -1;
+    double left = until > now ? (double)(until - now) / 1e9 : 0;
+    return left > 3600 ? 3600000 : left > 0 ? (int)(left * 1000) + 1 : 0;
 }
 
 static void run(sender *self) {
@@ -315,9 +359,8 @@ static void run(sender *self) {
             self->all_accepted = now;
         if (self->shows_progress && (double)(now - self->progress_at) >= PROGRESS_SECONDS * 1e9)
             show_progress(self, now);
-        int timeout = patience(self, now);
-        if (self->all_accepted && self->settings->wait >= 0 && timeout == 0 &&
-            (double)(now - self->all_accepted) / 1e9 >= self->settings->wait) {
+        uint64_t until;
+        if (is_over(self, now, &until)) {
             self->given_up = true;
             break;
         }
@@ -327,7 +370,7 @@ static void run(sender *self) {
             {.fd = self->later ? cli_lines_fd(self->lines) : -1, .events = POLLIN}};
         if (!more)
             fflush(stdout);
-        poll(waits, 3, more ? 0 : timeout);
+        poll(waits, 3, more ? 0 : patience(self, now, until));
         if (waits[1].revents)
             on_signal(self);
     }
@@ -375,12 +418,17 @@ static bool check_settings(const char *command, const send_settings *settings) {
     return !problem;
 }
 
-/* From here on SIGINT and SIGTERM are read; the hub's threads inherit that they are blocked. */
-static int take_signals(void) {
+/* From here on SIGINT, SIGTERM and, of a batch, SIGHUP are read; the hub's threads inherit that
+ * they are blocked. A SIGHUP that is ignored (nohup) stays so. */
+static int take_signals(bool batch) {
     sigset_t set;
+    struct sigaction hangup;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
+    if (batch && sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(&set, SIGHUP);
+    cli_terminal_remember();
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN); /* main tells that the output could not be written */
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -412,7 +460,7 @@ static bool open_sender(sender *self) {
         if (!check_lines(self))
             return false;
     }
-    self->signals = take_signals();
+    self->signals = take_signals(settings->batch != NULL);
     if (!(self->hub = cli_hub_open(self->name, settings->config, settings->rules)))
         goto mistaken;
     self->inbox = nh_inbox_create();
@@ -449,7 +497,7 @@ static int send_all(sender *self) {
         close_hub(self);
         if (self->lines)
             print_summary(self);
-        if (self->accepted == self->delivered && !self->interrupted)
+        if (self->accepted == self->delivered && !self->interrupted && !self->cut)
             status = CLI_OK;
     }
     if (self->mistaken)
@@ -531,10 +579,13 @@ const cli_command cli_send = {
         "  failed     webhook   app.test   0.03 s  rejected: no such hook\n"
         "A batch prints the deliveries that failed and a summary. When a line of a file is not "
         "JSON, nothing is sent; a line that the hub refuses, or that comes over a pipe, ends the "
-        "batch there: what was accepted before it is still delivered and reported. SIGINT cancels "
-        "what is under way and reports it.",
+        "batch there: what was accepted before it is still delivered and reported.\n"
+        "SIGINT cancels what is under way and reports it. SIGTERM does so, too, of one message; of "
+        "a batch it ends the reading, and what was read is delivered and reported within 30 "
+        "seconds. A second one does not wait. SIGHUP reloads the rules of a batch.",
     .exits = (const cli_exit[]){{CLI_OK, "every message was delivered to all its targets"},
-                                {CLI_FAILED, "something was not delivered, or not in time"},
+                                {CLI_FAILED, "something was not delivered, not in time, or not "
+                                             "sent because SIGTERM came"},
                                 {CLI_USAGE, "a mistake in the command line, the configuration, the "
                                             "message or the batch"},
                                 {0}},

@@ -4,9 +4,11 @@
 --   local done = command.run({ "send", "--body", "hi" }, { stdin = "", directory = "/tmp/x" })
 --   assert.equal(0, done.status); print(done.out, done.err)
 --
--- `before` is put in front of the program (`timeout -s INT 1`), `input` is a shell command whose
--- output is the program's stdin, `interrupt` a shell condition: once it holds, SIGINT is sent ($out is
--- the file with what the program has printed so far). Works on POSIX under Lua 5.1 to 5.4.
+-- `program` is another one, `before` is put in front of it (`timeout -s INT 1`), `input` is a shell command whose
+-- output is the program's stdin, `interrupt` a shell condition: once it holds, SIGINT is sent ($out and
+-- $err are the files with what the program has printed so far, $pid its process). `signals` is a list of
+-- { name, condition }, each sent when its condition holds and those before it were sent; a third element
+-- is a shell command that runs before it. Works on POSIX under Lua 5.1 to 5.4.
 local M = {}
 
 local function quote(text)
@@ -53,7 +55,8 @@ function M.run(arguments, options)
   local scratch = M.directory()
   local words = {}
   for index, argument in ipairs(arguments) do words[index] = quote(argument) end
-  local line = ("%s %s %s"):format(options.before or "", quote(M.executable()), table.concat(words, " "))
+  local line = ("%s %s %s"):format(options.before or "", quote(options.program or M.executable()),
+    table.concat(words, " "))
   if options.input then
     line = ("{ %s; } | %s"):format(options.input, line)
   elseif options.stdin then
@@ -61,12 +64,17 @@ function M.run(arguments, options)
   else
     line = line .. " < /dev/null"
   end
-  if options.interrupt then
-    line = ("%s & until %s || [ $((tries += 1)) -ge 1200 ]; do sleep 0.05; done; kill -INT $!; wait $!"):format(
-      line, options.interrupt)
+  local signals = options.signals or options.interrupt and { { "INT", options.interrupt } }
+  if signals then
+    line = line .. " & pid=$!; "
+    for _, signal in ipairs(signals) do
+      line = ("%s tries=0; until %s || [ $((tries += 1)) -ge 1200 ]; do sleep 0.05; done; %s kill -%s $pid; "):format(line,
+        signal[2], signal[3] and signal[3] .. ";" or "", signal[1])
+    end
+    line = line .. "wait $pid"
   end
-  os.execute(("cd %s && out=%s/out tries=0 && { %s; } >%s/out 2>%s/err; echo $? >%s/status"):format(
-    quote(options.directory or "."), scratch, line, scratch, scratch, scratch))
+  os.execute(("cd %s && out=%s/out err=%s/err && { %s; } >%s/out 2>%s/err; echo $? >%s/status"):format(
+    quote(options.directory or "."), scratch, scratch, line, scratch, scratch, scratch))
   local done = { status = tonumber(M.read(scratch .. "/status")), out = M.read(scratch .. "/out"),
                  err = M.read(scratch .. "/err") }
   M.remove(scratch)

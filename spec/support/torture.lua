@@ -4,6 +4,15 @@
 -- What must hold always (nothing lost, nothing failed) is checked with `check`. A time holds on a machine that does nothing
 -- else: `figure` checks it too, but forgives a loaded machine and a sanitizer (NH_SANITIZE, or NH_TOLERANT in the
 -- environment), where it only prints.
+--
+-- A row of the scorecard (docs/operations.md) is a line that whoever measured it prints, by `scorecard` or otherwise:
+--
+--   scorecard R5 | a Retry-After is honoured within | 0.4 s | at most 1 s | pass
+--
+-- the row, what was measured, the figure, what it must be, and `pass`, `FAIL` or `forgiven` (over a time, where times are
+-- forgiven). A row may have many lines. `./dev torture` runs each spec/flow/*.lua, and each program spec/*/torture with the
+-- seconds as its argument (for what is not Lua), collects these lines from their output into one table, and fails when a
+-- program ends with anything but 0.
 
 local M = {}
 
@@ -34,6 +43,24 @@ function M.figure(name, value, most, unit)
   if M.strict then
     M.check(value <= most, "%s: %.3f %s, more than %g", name, value, unit, most)
   end
+end
+
+-- A row's line.
+function M.scorecard(row, what, figure, need, verdict)
+  M.say("scorecard %s | %s | %s | %s | %s", row, what, figure, need, verdict)
+end
+
+-- A figure that decides a row by itself: checked as `check` does.
+function M.row(row, what, holds, figure, need)
+  M.check(holds, "%s: %s is %s, has to be %s", row, what, figure, need)
+  M.scorecard(row, what, figure, need, holds and "pass" or "FAIL")
+end
+
+-- One of time, which `figure` checks.
+function M.row_figure(row, what, value, most, unit)
+  M.figure(what, value, most, unit)
+  M.scorecard(row, what, ("%.3g %s"):format(value, unit), ("at most %g %s"):format(most, unit),
+    value <= most and "pass" or M.strict and "FAIL" or "forgiven")
 end
 
 -- Seconds of a clock that does not jump, to a hundredth.

@@ -182,6 +182,63 @@ static void *send_until_closed(void *argument) {
     return NULL;
 }
 
+static bool accepts(nh_hub *hub) {
+    nh_error error;
+    nh_doc *message = nh_doc_from_json("{\"title\":\"done\"}", 16, &error);
+    nh_handle *handle = nh_hub_send_async(hub, message, &error);
+    nh_doc_unref(message);
+    nh_handle_unref(handle);
+    return handle != NULL;
+}
+
+static void not_reloaded(const nh_error *error, void *user) {
+    CHECK(error->code != NH_E_CLOSED);
+    ++*(int *)user;
+}
+
+static void all_hubs_of_the_process_are_closed_within_one_time(void) {
+    int failed = 0;
+    nh_hub *hubs[3] = {open_hub("{}"), open_hub("{}"), open_hub("{}")};
+    nh_hub_close(hubs[2], 0);
+    CHECK_INT(nh_hubs_reload(not_reloaded, &failed) + (size_t)failed, 2);
+    nh_handle *held[2] = {send_json(hubs[0], "{\"title\":\"hold\"}"),
+                          send_json(hubs[1], "{\"title\":\"hold\"}")};
+    nh_handle *done = send_json(hubs[1], "{\"title\":\"done\"}");
+    uint64_t began = nh_monotonic();
+    CHECK_INT(nh_hubs_close(0.5), 2);
+    CHECK(nh_monotonic() - began >= NH_SECOND / 2);
+    for (int i = 0; i < 2; i++) {
+        CHECK_STR(code_of(held[i]), "closed");
+        CHECK(!accepts(hubs[i]));
+    }
+    CHECK_STR(code_of(done), "ok");
+    CHECK_INT(nh_hubs_close(0), 0);
+    for (int i = 0; i < 3; i++)
+        nh_hub_unref(hubs[i]);
+    CHECK_INT(nh_hubs_close(0), 0); /* none is left */
+}
+
+static void *close_in_a_second(void *hub) {
+    nh_hub_close(hub, 1);
+    return NULL;
+}
+
+static void a_hub_that_is_being_closed_is_waited_for(void) {
+    pthread_t closer;
+    nh_hub *hub = open_hub("{}");
+    nh_handle *held = send_json(hub, "{\"title\":\"hold\"}");
+    CHECK(reaches(held, NH_RUNNING));
+    pthread_create(&closer, NULL, close_in_a_second, hub);
+    while (accepts(hub))
+        usleep(1000);
+    CHECK_INT(nh_hubs_close(0.05), 0);
+    CHECK(!nh_handle_receipt(held)); /* the closer gave it longer */
+    CHECK_INT(nh_hubs_close(30), 0);
+    CHECK_STR(code_of(held), "closed");
+    pthread_join(closer, NULL);
+    nh_hub_unref(hub);
+}
+
 static void no_handle_is_lost_when_sending_meets_close(void) {
     for (int round = 0; round < 5; round++) {
         nh_hub *hub = open_hub("{\"workers\":{\"max\":4}}");
@@ -474,6 +531,8 @@ int main(void) {
     RUN(deliver_at_is_kept);
     RUN(close_lets_messages_end);
     RUN(close_settles_what_is_left);
+    RUN(all_hubs_of_the_process_are_closed_within_one_time);
+    RUN(a_hub_that_is_being_closed_is_waited_for);
     RUN(no_handle_is_lost_when_sending_meets_close);
     RUN(workers_grow_with_a_backlog_and_shrink_when_idle);
     RUN(urgent_goes_before_low);
