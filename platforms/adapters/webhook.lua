@@ -10,13 +10,13 @@ local crypto, json, result, text, url = require "crypto", require "json", requir
 -- Targets may hold tokens: URLs are told without them.
 local function public_target(target)
   if type(target) == "string" then
-    return url.redact(target)
+    return url.shown(target)
   elseif type(target) ~= "table" then
     return tostring(target)
   end
   local public = {}
   for key, value in pairs(target) do
-    public[key] = type(value) == "string" and url.redact(value) or value
+    public[key] = type(value) == "string" and url.shown(value) or value
   end
   return public
 end

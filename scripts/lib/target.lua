@@ -94,7 +94,7 @@ local function read_url(text)
 end
 
 local function add_url(text, add)
-  local shown = url.redact(text)
+  local shown = url.shown(text)
   local read = from_urls[text]
   if not read then
     if url_count == URLS_MOST then
@@ -214,7 +214,7 @@ local function add_table(target, add)
   if not target.platform then
     return add_bare(value, kind or type_of(value) or "user", add)
   end
-  local shown = value and url.redact(value) or target.platform
+  local shown = value and url.shown(value) or target.platform
   local account, message = find_account(target.platform)
   if not account then
     if message then
@@ -308,7 +308,7 @@ function M.shown(target)
   if type(target) == "table" then
     target = target.value or target.platform
   end
-  return url.redact(target)
+  return url.shown(target)
 end
 
 -- The name of the account that a target leads to first, for those who choose by its health; nil when there is none.

@@ -247,7 +247,7 @@ local function redact(value, account)
   end
   local copy = {}
   for key, inner in pairs(value) do
-    copy[key] = key == "url" and type(inner) == "string" and url.redact(inner) or redact(inner, account)
+    copy[key] = key == "url" and type(inner) == "string" and url.shown(inner) or redact(inner, account)
   end
   return copy
 end
@@ -296,7 +296,7 @@ local function explain(main, message)
     requests[index] = {
       at = one.at, target = one.target, platform = one.platform, transport = one.transport, title = one.title,
       body = one.body, format = one.format,
-      request = one.account and redact(one.request, one.account) or { url = url.redact(one.url or "") },
+      request = one.account and redact(one.request, one.account) or { url = url.shown(one.url or "") },
     }
   end
   local told = receipts[1]

@@ -362,6 +362,13 @@ local function redact_one(scheme, rest)
   return scheme .. "://" .. name .. port .. ((tail == "" or tail == "/") and "/" or "/…")
 end
 
+-- How much at the end of a URL in a text is the quote that it stands in and what follows that. A quote inside is the URL's own.
+local function after_quote(rest)
+  local marks = #rest:reverse():match("^%p*")
+  local quote = rest:find("'", #rest - marks + 1, true)
+  return quote and #rest - quote + 1 or 0
+end
+
 local function redact(text)
   local parts, from = {}, 1
   while true do
@@ -371,7 +378,8 @@ local function redact(text)
     end
     -- The scheme is looked for backwards and within bounds, so that no text makes this quadratic.
     local scheme = text:sub(math.max(from, mark - 32), mark - 1):match("(%a[%w+.-]*)$") or ""
-    local stop = text:find("[%s\"'<>]", mark + 3) or #text + 1
+    local stop = text:find("[%s\"<>]", mark + 3) or #text + 1
+    stop = stop - after_quote(text:sub(mark + 3, stop - 1))
     parts[#parts + 1] = text:sub(from, mark - #scheme - 1)
     parts[#parts + 1] = redact_one(scheme, text:sub(mark + 3, stop - 1))
     from = stop
@@ -400,6 +408,12 @@ function M.redact(text)
     known[text], known_count = redacted, known_count + 1
   end
   return redacted
+end
+
+-- The same for a text that is one URL and nothing else, whatever characters are in it.
+function M.shown(text)
+  local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
+  return scheme and redact_one(scheme, rest) or M.redact(text)
 end
 
 return M
