@@ -105,11 +105,12 @@ static void run(void) {
                 got |= sockets[fd].wanted;
             if (!sockets[fd].added)
                 continue;
-            if (!(sockets[fd].wanted & got)) { /* the peer closed an idle connection */
+            if (!sockets[fd].wanted) { /* the peer closed an idle connection */
                 epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
                 sockets[fd].added = false;
-                continue;
             }
+            if (!(sockets[fd].wanted & got)) /* else: told before libcurl changed its mind */
+                continue;
             curl_multi_socket_action(multi, fd,
                                      (got & EPOLLIN ? CURL_CSELECT_IN : 0) |
                                          (got & EPOLLOUT ? CURL_CSELECT_OUT : 0),
