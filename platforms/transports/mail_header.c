@@ -180,9 +180,10 @@ static bool next_token(nh_span *rest, token *out) {
     return word > 0;
 }
 
+/* What looks encoded would be read as such; by some readers in the middle of a word, too. */
 static bool needs_encoding(nh_span word) {
     return !is_plain(word) || word.length > PLAIN_MAX ||
-           (word.length > 1 && word.bytes[0] == '=' && word.bytes[1] == '?');
+           (word.length > 1 && memmem(word.bytes, word.length, "=?", 2));
 }
 
 /* Plain words as they are; all between the first and the last that is not, encoded in one run. */
@@ -265,8 +266,7 @@ static void name_put(line *to, nh_span space, nh_span name) {
     nh_text_init(&quoted, SIZE_MAX);
     unquote(&plain, name);
     nh_span words = {plain.bytes, plain.length};
-    if (!is_plain(words) || (words.length > 1 && memcmp(words.bytes, "=?", 2) == 0) ||
-        words.length > PLAIN_MAX) {
+    if (needs_encoding(words)) {
         words_put(to, space, words);
     } else {
         if (!is_atoms(words)) {

@@ -43,6 +43,20 @@ nh_err nh_err_from_name(const char *name) {
     return NH_E_INTERNAL;
 }
 
+/* What others say (SQLite, jansson, the system) may quote bytes that are no text. */
+static void make_text(char *message) {
+    size_t length = strlen(message), size;
+    for (size_t at = 0; at < length; at += size) {
+        for (size = 1; size < 4 && at + size < length; size++)
+            if (nh_utf8_valid(message + at, size))
+                break;
+        if (!nh_utf8_valid(message + at, size)) {
+            message[at] = '?';
+            size = 1;
+        }
+    }
+}
+
 void nh_error_set(nh_error *error, nh_err code, const char *format, ...) {
     if (!error)
         return;
@@ -53,4 +67,6 @@ void nh_error_set(nh_error *error, nh_err code, const char *format, ...) {
     va_end(arguments);
     if (length >= (int)sizeof error->message)
         error->message[nh_utf8_floor(error->message, sizeof error->message - 1)] = '\0';
+    if (!nh_utf8_valid(error->message, strlen(error->message)))
+        make_text(error->message);
 }

@@ -1,23 +1,27 @@
-/* config.c — a configuration is a Lua file that returns a table. It sees the harmless part of Lua,
- * env "NAME" and file "path", whose values are secrets, and nothing else; an endless loop in it is
- * stopped. */
+/* config.c — a configuration is a Lua file that returns a table. It sees what rules see of Lua, env
+ * "NAME" and file "path", whose values are secrets, and nothing else; like them it is stopped when
+ * it takes too long or too much. */
 #include "runtime/script/config.h"
 
 #include <ctype.h>
 #include <lauxlib.h>
 #include <limits.h>
-#include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/core/error.h"
 #include "runtime/script/file.h"
+#include "runtime/script/limit.h"
+#include "runtime/script/sandbox.h"
 #include "runtime/script/value.h"
 
-enum { CONFIG_BYTES_MAX = 1 << 20, SECRET_BYTES_MAX = 64 << 10, STEPS_MOST = 10000000 };
+enum { CONFIG_BYTES_MAX = 1 << 20, SECRET_BYTES_MAX = 64 << 10, MEMORY_MAX = 64 << 20 };
+
+#define SECONDS_MAX 1.0
 
 typedef struct reading {
+    nh_limiter limiter; /* first: the allocator's argument */
     const char *path;
     const char *text;
     size_t length;
@@ -41,6 +45,18 @@ static int env(lua_State *L) {
     return 1;
 }
 
+/* The content of a file, for push_content. */
+typedef struct content {
+    char *bytes;
+    size_t length;
+} content;
+
+static int push_content(lua_State *L) {
+    const content *c = lua_touserdata(L, 1);
+    nh_push_secret(L, c->bytes, c->length);
+    return 1;
+}
+
 /* file(path): its content without the last line end; relative to the configuration's folder. */
 static int file(lua_State *L) {
     const char *config = lua_tostring(L, lua_upvalueindex(1));
@@ -50,57 +66,54 @@ static int file(lua_State *L) {
         path = lua_pushfstring(L, "%s%s", lua_pushlstring(L, config, (size_t)(slash + 1 - config)),
                                path);
     nh_error error;
-    size_t length;
-    char *content = nh_file_read(path, SECRET_BYTES_MAX, &length, &error);
-    if (!content)
+    content c;
+    c.bytes = nh_file_read(path, SECRET_BYTES_MAX, &c.length, &error);
+    if (!c.bytes)
         return luaL_error(L, "%s", error.message);
-    while (length > 0 && (content[length - 1] == '\n' || content[length - 1] == '\r'))
-        length--;
-    if (length > 0)
-        nh_push_secret(L, content, length);
-    free(content);
-    if (length == 0)
+    while (c.length > 0 && (c.bytes[c.length - 1] == '\n' || c.bytes[c.length - 1] == '\r'))
+        c.length--;
+    lua_pushcfunction(L, push_content); /* may raise, and the content is to be freed */
+    lua_pushlightuserdata(L, &c);
+    int status = lua_pcall(L, 1, 1, 0);
+    free(c.bytes);
+    if (status != LUA_OK)
+        return lua_error(L);
+    if (c.length == 0)
         return luaL_error(L, "%s: is empty", path);
     return 1;
 }
 
-static void too_long(lua_State *L, lua_Debug *debug) {
-    lua_getinfo(L, "Sl", debug);
-    luaL_error(L, "%s:%d: the configuration does not come to an end", debug->short_src,
-               debug->currentline);
-}
-
-static void sandbox(lua_State *L, const char *path) {
-    static const luaL_Reg libraries[] = {{LUA_GNAME, luaopen_base},
-                                         {LUA_TABLIBNAME, luaopen_table},
-                                         {LUA_STRLIBNAME, luaopen_string},
-                                         {LUA_MATHLIBNAME, luaopen_math},
-                                         {NULL, NULL}};
-    static const char *const gone[] = {"dofile", "loadfile", "load", "print", "collectgarbage"};
-    for (const luaL_Reg *library = libraries; library->name; library++) {
-        luaL_requiref(L, library->name, library->func, 1);
-        lua_pop(L, 1);
-    }
-    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
-        lua_pushnil(L);
-        lua_setglobal(L, gone[i]);
-    }
+/* Pushes what the file sees [-0, +1]. */
+static void push_environment(lua_State *L, const char *path) {
+    nh_sandbox_environment(L);
     lua_pushcfunction(L, env);
-    lua_setglobal(L, "env");
+    lua_setfield(L, -2, "env");
     lua_pushstring(L, path);
     lua_pushcclosure(L, file, 1);
-    lua_setglobal(L, "file");
+    lua_setfield(L, -2, "file");
+}
+
+/* Raises what came of nh_guard when it was an error. That the limits have names does not help here:
+ * only a configuration could change them. */
+static void raise_failure(lua_State *L) {
+    const char *text = nh_error_text(L, -1);
+    const char *name = strstr(text, " (limits.");
+    nh_raise(L, "%s", name ? lua_pushlstring(L, text, (size_t)(name - text)) : text);
 }
 
 static int read_config(lua_State *L) {
     reading *r = lua_touserdata(L, 1);
-    sandbox(L, r->path);
+    nh_sandbox_open(L);
+    lua_pushcfunction(L, nh_guard);
     const char *chunk = lua_pushfstring(L, "@%s", r->path);
     if (luaL_loadbufferx(L, r->text, r->length, chunk, "t") != LUA_OK)
         return lua_error(L);
-    lua_sethook(L, too_long, LUA_MASKCOUNT, STEPS_MOST);
-    lua_call(L, 0, 1);
-    lua_sethook(L, NULL, 0, 0);
+    lua_remove(L, -2);
+    push_environment(L, r->path);
+    lua_setupvalue(L, -2, 1);
+    lua_call(L, 1, 2); /* true and the table, or false and why */
+    if (!lua_toboolean(L, -2))
+        raise_failure(L);
     if (!lua_istable(L, -1))
         return luaL_error(L, "%s: must return a table, not %s", r->path, luaL_typename(L, -1));
     lua_pushstring(L, r->path);
@@ -111,14 +124,19 @@ static int read_config(lua_State *L) {
 
 nh_doc *nh_config_read(const char *path, nh_error *error) {
     nh_doc *doc = NULL;
+    nh_limits limits = NH_LIMITS_DEFAULT;
     reading r = {.path = path, .writer = nh_writer_create()};
+    limits.slice = SECONDS_MAX;
+    limits.state_memory = limits.message_memory = MEMORY_MAX;
+    nh_limiter_init(&r.limiter, &limits);
     char *text = nh_file_read(path, CONFIG_BYTES_MAX, &r.length, error);
-    lua_State *L = text && r.writer ? luaL_newstate() : NULL;
+    lua_State *L = text && r.writer ? lua_newstate(nh_limiter_alloc, &r) : NULL;
     r.text = text;
     if (!L) {
         if (text)
             nh_fail_memory(error);
     } else {
+        *(void **)lua_getextraspace(L) = NULL;
         lua_pushcfunction(L, read_config);
         lua_pushlightuserdata(L, &r);
         if (lua_pcall(L, 1, 0, 0) != LUA_OK)
@@ -127,6 +145,7 @@ nh_doc *nh_config_read(const char *path, nh_error *error) {
             doc = nh_writer_finish(r.writer, error);
         lua_close(L);
     }
+    nh_limiter_term(&r.limiter);
     nh_writer_destroy(r.writer);
     free(text);
     return doc;

@@ -34,7 +34,10 @@ static inline void must_be_told(const nh_error *error) {
     size_t length = strnlen(error->message, sizeof error->message);
     MUST(error->code != NH_OK);
     MUST(length > 0 && length < sizeof error->message);
-    MUST(nh_utf8_valid(error->message, length));
+    if (!nh_utf8_valid(error->message, length)) {
+        fprintf(stderr, "the error is not UTF-8: %s\n", error->message);
+        abort();
+    }
 }
 
 #define FUZZ_ERROR ((nh_error){.code = NH_OK, .message = ""})
