@@ -19,6 +19,7 @@
 #include "runtime/core/error.h"
 
 enum { TRANSPORTS_MOST = 8 };
+#define REFUSED_SHARE 0.5 /* of what a breaker's refusal says is added by chance, at most */
 
 typedef struct pending {
     nh_op *op; /* NULL: it was cancelled, and only its grant is still to come */
@@ -50,6 +51,7 @@ struct nh_operations {
     nh_transport *transports[TRANSPORTS_MOST];
     pending *free;
     size_t owed; /* grants of cancelled transfers that are still to come */
+    uint64_t chance;
     _Atomic size_t in_flight, asleep;
 
     pthread_mutex_t lock;
@@ -157,6 +159,14 @@ static int find_transport(nh_operations *operations, const char *name, nh_error 
     return -1;
 }
 
+/* Thousands may be refused at once. Came they back at once, too, every other message of the worker
+ * would wait for them. */
+static double scatter(nh_operations *operations, double seconds) {
+    operations->chance = operations->chance * UINT64_C(6364136223846793005) + 1;
+    double share = (double)(operations->chance >> 11) / (double)(UINT64_C(1) << 53);
+    return seconds * (1 + REFUSED_SHARE * share);
+}
+
 /* A transfer that the breaker refuses has its answer at once. */
 static void refuse(pending *p, double seconds) {
     nh_writer *writer = nh_writer_create();
@@ -174,7 +184,7 @@ static void refuse(pending *p, double seconds) {
         nh_writer_cstring(writer, "sent");
         nh_writer_bool(writer, false);
         nh_writer_cstring(writer, "retry_after");
-        nh_writer_real(writer, seconds);
+        nh_writer_real(writer, scatter(p->operations, seconds));
         p->response = nh_writer_finish(writer, NULL);
         nh_writer_destroy(writer);
     }
