@@ -35,7 +35,7 @@ static void fuzz_count_line(lua_State *L, lua_Debug *debug) {
     (void)L;
     unsigned now = (unsigned)debug->currentline * 2654435761u;
     uint8_t *counter = &fuzz_lines[(now >> 8 ^ before >> 9) % FUZZ_COUNTERS];
-    *counter += *counter < UINT8_MAX;
+    *counter = (uint8_t)(*counter + (*counter < UINT8_MAX));
     before = now;
 }
 
