@@ -138,6 +138,7 @@ static nh_pool_options pool_options(const nh_doc *config) {
 }
 
 static nh_transport_limits transport_limits(const nh_doc *config, size_t workers) {
+    const nh_value *http = nh_value_get(nh_value_get(nh_doc_root(config), "transport"), "http");
     size_t connections = option(config, "transport", "connections", 1024);
     return (nh_transport_limits){
         .response_bytes = option(config, "transport", "response_bytes", 64 << 10),
@@ -145,6 +146,7 @@ static nh_transport_limits transport_limits(const nh_doc *config, size_t workers
         .connect_timeout = seconds_option(config, "transport", "connect_timeout", 5),
         .timeout = seconds_option(config, "transport", "timeout", 30),
         .connections = connections_for(connections, workers),
+        .http_multi = nh_value_is(http, "multi"),
     };
 }
 
@@ -246,6 +248,7 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     if (check_workers(&options, error) != NH_OK)
         goto fail;
     hub->work.limits = transport_limits(whole, options.max);
+    hub->work.limits.counts = &hub->work.counts;
     hub->work.in_flight = option(whole, "workers", "in_flight", 2048);
     hub->work.sleepers = option(whole, "limits", "sleepers", 100000);
     hub->work.drain = seconds_option(whole, "reload", "drain", 3600);

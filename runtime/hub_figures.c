@@ -22,7 +22,7 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
         return NULL;
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
-    nh_writer_map(writer, 8 + NH_HUB_STATUSES);
+    nh_writer_map(writer, 9 + NH_HUB_STATUSES);
     nh_writer_cstring(writer, "version");
     nh_writer_cstring(writer, nh_version());
     nh_writer_cstring(writer, "uptime");
@@ -49,6 +49,11 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
     put(writer, "memory", pool.memory);
     put(writer, "grown", pool.grown);
     put(writer, "shrunk", pool.shrunk);
+    nh_writer_cstring(writer, "http");
+    nh_writer_map(writer, 3);
+    put(writer, "direct", atomic_load(&hub->work.counts.http_direct));
+    put(writer, "multi", atomic_load(&hub->work.counts.http_multi));
+    put(writer, "opened", atomic_load(&hub->work.counts.http_opened));
     nh_writer_cstring(writer, "generations");
     hub->work.ops->generations(hub->work.engine, writer);
     nh_doc *doc = nh_writer_finish(writer, NULL);
@@ -104,6 +109,9 @@ char *nh_hub_metrics(nh_hub *hub, size_t *length) {
                               .limiter_pauses = limiter.pauses,
                               .lane_held = lanes.held,
                               .lane_waiting = lanes.waiting,
-                              .lane_backoffs = lanes.backoffs};
+                              .lane_backoffs = lanes.backoffs,
+                              .http_direct = atomic_load(&hub->work.counts.http_direct),
+                              .http_multi = atomic_load(&hub->work.counts.http_multi),
+                              .http_opened = atomic_load(&hub->work.counts.http_opened)};
     return nh_metrics_text(hub->metrics, &gauges, length);
 }

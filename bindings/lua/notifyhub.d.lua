@@ -203,6 +203,7 @@ function Hub:stats() end
 ---@field expired integer
 ---@field queue notifyhub.QueueFigures
 ---@field workers { count: integer, in_flight: integer, asleep: integer, memory: integer, grown: integer, shrunk: integer }
+---@field http { direct: integer, multi: integer, opened: integer } requests by their way; connections of `direct`
 ---@field generations { number: integer, loaded_at: number, messages: integer }[] of the rules, the newest first
 
 ---@class notifyhub.QueueFigures

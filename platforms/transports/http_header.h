@@ -1,4 +1,4 @@
-/* http_header.h — the header of a response, from libcurl's lines to a map.
+/* http_header.h — the header of a response, from its lines to a map.
  */
 #ifndef NH_TRANSPORTS_HTTP_HEADER_H
 #define NH_TRANSPORTS_HTTP_HEADER_H

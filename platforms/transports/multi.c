@@ -77,6 +77,8 @@ struct nh_multi {
     nh_multi_job *running; /* those that have a handle; no order */
     size_t running_count;
     unsigned inside; /* loops over jobs under way, whose users may not close this now */
+    bool (*give_up)(void *user); /* closes a connection that nobody uses */
+    void *giver;
     nh_multi_slot *spare;
     size_t spare_count;
     nh_multi_socket **sockets; /* by descriptor; records live until close */
@@ -398,6 +400,20 @@ static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
     job->finish(job, response);
 }
 
+/* A connection stands: from now on it is the user's, with its handle and its place. */
+static void hand_over(nh_multi *multi, nh_multi_job *job) {
+    CURL *easy = job->slot->easy;
+    curl_socket_t fd = CURL_SOCKET_BAD;
+    if (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) {
+        end_running(multi, job, CURLE_NO_CONNECTION_AVAILABLE);
+        return;
+    }
+    if ((size_t)fd < multi->sockets_size && multi->sockets[fd])
+        disarm(multi->sockets[fd]);
+    job->slot->detail[0] = '\0'; /* of an address that was tried before */
+    job->opened(job, easy, fd);
+}
+
 /* Ends a job that has no handle and is in no list. */
 static void end_early(nh_multi_job *job, nh_multi_end *end) {
     end->easy = NULL;
@@ -418,7 +434,10 @@ static void drain(nh_multi_shard *shard) {
         CURLcode code = message->data.result; /* the message goes with the handle */
         nh_multi_job *job = NULL;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&job);
-        end_running(multi, job, code);
+        if (job->opened && code == CURLE_OK)
+            hand_over(multi, job);
+        else
+            end_running(multi, job, code);
     }
     multi->inside--;
 }
@@ -498,6 +517,15 @@ static void on_waited_too_long(nh_timer *timer) {
     end_early(job, &end);
 }
 
+void nh_multi_on_full(nh_multi *multi, bool (*give_up)(void *user), void *user) {
+    multi->give_up = give_up;
+    multi->giver = user;
+}
+
+const nh_multi_job *nh_multi_first_waiting(const nh_multi *multi) {
+    return multi->first;
+}
+
 bool nh_multi_has_place(const nh_multi *multi) {
     return !multi->first && multi->running_count < multi->limits.connections;
 }
@@ -507,7 +535,10 @@ void nh_multi_submit(nh_multi *multi, nh_multi_job *job) {
     job->slot = NULL;
     job->next = job->prev = NULL;
     job->timer = (nh_timer){.fire = on_waited_too_long};
-    job->due = nh_loop_now(multi->loop) + (uint64_t)(job->timeout * 1e9);
+    job->since = nh_loop_now(multi->loop);
+    job->due = job->since + (uint64_t)(job->timeout * 1e9);
+    if (!nh_multi_has_place(multi) && multi->give_up)
+        multi->give_up(multi->giver);
     if (nh_multi_has_place(multi)) {
         start(multi, job);
         return;
@@ -654,6 +685,14 @@ static const struct meaning *meaning_of(CURLcode code) {
         if (meanings[i].curl == code)
             return &meanings[i];
     return NULL;
+}
+
+char *nh_multi_detail(const nh_multi_job *job) {
+    return job->slot->detail;
+}
+
+nh_multi_end nh_multi_broken(const nh_multi_job *job, CURLcode code) {
+    return (nh_multi_end){.easy = job->slot->easy, .code = code, .detail = job->slot->detail};
 }
 
 nh_err nh_multi_error(const nh_multi_end *end) {

@@ -32,6 +32,10 @@ struct nh_multi_job {
     nh_doc *(*respond)(nh_multi_job *job, const nh_multi_end *end);
     /* Takes the response. The handle is no longer the job's, whose memory may go. May submit. */
     void (*finish)(nh_multi_job *job, nh_doc *response);
+    /* NULL: a transfer. Else the job is a connection: `prepare` sets CURLOPT_CONNECT_ONLY, and when
+     * it stands this is called instead of the two above. The descriptor is the user's to watch,
+     * read and write; handle and place stay the job's until nh_multi_cancel, which closes it. */
+    void (*opened)(nh_multi_job *job, CURL *easy, int fd);
     double timeout;  /* seconds from submit to end, waiting for a place included */
     uint32_t origin; /* jobs with the same number are likely to share connections */
     /* Set by `prepare`; NULL: any address. Borrowed until the end. */
@@ -43,6 +47,7 @@ struct nh_multi_job {
     nh_multi_job *next, *prev;
     nh_timer timer; /* the timeout of a job that waits */
     uint64_t due;   /* when the timeout ends, in the loop's time */
+    uint64_t since; /* when it was submitted */
 };
 
 /* Starts libcurl, once a process. Thread: any. Errors: NH_E_INTERNAL. */
@@ -57,6 +62,11 @@ void nh_multi_close(nh_multi *multi);
 /* Starts the job, or lets it wait for a place behind those that wait. `finish` may be called before
  * this returns. */
 void nh_multi_submit(nh_multi *multi, nh_multi_job *job);
+/* Has `give_up` called when a job finds no place: it may close a connection that nobody uses, and
+ * says whether it did. NULL ends it. */
+void nh_multi_on_full(nh_multi *multi, bool (*give_up)(void *user), void *user);
+/* The job that has waited longest for a place; NULL when none waits. */
+const nh_multi_job *nh_multi_first_waiting(const nh_multi *multi);
 /* Whether a job submitted now starts at once; otherwise its `prepare` comes later. */
 bool nh_multi_has_place(const nh_multi *multi);
 /* Stops a job: `finish` will not be called. No-op for a job that is not submitted. */
@@ -66,6 +76,11 @@ bool nh_multi_idle(const nh_multi *multi); /* it may be closed now */
 /* Lets the peer's half of the connections that this job uses end now, so that libcurl does not wait
  * for another reply there. May be called from libcurl's callbacks. */
 void nh_multi_hang_up(const nh_multi_job *job);
+
+/* How an open connection broke: words for it may be put where nh_multi_detail points
+ * (CURL_ERROR_SIZE bytes), as libcurl does. */
+nh_multi_end nh_multi_broken(const nh_multi_job *job, CURLcode code);
+char *nh_multi_detail(const nh_multi_job *job);
 
 /* The code of a libcurl failure, and words for it that never hold a URL, path, user or password. */
 nh_err nh_multi_error(const nh_multi_end *end);

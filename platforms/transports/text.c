@@ -38,19 +38,33 @@ static bool reserve(nh_text *text, size_t need) {
     return true;
 }
 
-bool nh_text_put(nh_text *text, const void *bytes, size_t length) {
+char *nh_text_grow(nh_text *text, size_t length) {
     if (length > text->limit || text->length > text->limit - length) {
         text->over = text->failed = true;
-        return false;
+        return NULL;
     }
     if (!reserve(text, text->length + length)) {
         text->failed = true;
-        return false;
+        return NULL;
     }
-    if (length)
-        memcpy(text->bytes + text->length, bytes, length);
     text->length += length;
-    return true;
+    return text->bytes + text->length - length;
+}
+
+bool nh_text_put(nh_text *text, const void *bytes, size_t length) {
+    char *at = nh_text_grow(text, length);
+    if (at && length)
+        memcpy(at, bytes, length);
+    return at;
+}
+
+bool nh_text_put_number(nh_text *text, uint64_t number) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while (number /= 10);
+    return nh_text_put(text, digits + at, sizeof digits - at);
 }
 
 bool nh_text_puts(nh_text *text, const char *words) {
@@ -77,4 +91,11 @@ const char *nh_text_of(nh_text *text, nh_span span) {
 bool nh_span_is(nh_span span, const char *word) {
     return span.bytes && span.length == strlen(word) &&
            strncasecmp(span.bytes, word, span.length) == 0;
+}
+
+uint32_t nh_span_hash(nh_span span) {
+    uint32_t value = 2166136261u; /* FNV-1a */
+    for (size_t i = 0; i < span.length; i++)
+        value = (value ^ (unsigned char)span.bytes[i]) * 16777619u;
+    return value;
 }

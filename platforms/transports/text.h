@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* A borrowed piece of bytes; bytes NULL means absent. */
 typedef struct nh_span {
@@ -29,6 +30,9 @@ void nh_text_clear(nh_text *text);
 bool nh_text_put(nh_text *text, const void *bytes, size_t length);
 bool nh_text_puts(nh_text *text, const char *words);
 bool nh_text_putc(nh_text *text, char byte);
+bool nh_text_put_number(nh_text *text, uint64_t number); /* in decimal */
+/* Appends so many bytes that the caller writes now; NULL when they are lost. */
+char *nh_text_grow(nh_text *text, size_t length);
 
 /* The content, NUL-terminated: borrowed, until the next call. NULL after a failure. */
 const char *nh_text_string(nh_text *text);
@@ -37,5 +41,6 @@ const char *nh_text_string(nh_text *text);
 const char *nh_text_of(nh_text *text, nh_span span);
 
 bool nh_span_is(nh_span span, const char *word); /* ASCII letters in any case */
+uint32_t nh_span_hash(nh_span span);
 
 #endif

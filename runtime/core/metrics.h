@@ -27,7 +27,10 @@
     X(limiter_pauses, "limiter_pauses_total", "counter", "", "pauses that platforms asked for")    \
     X(lane_held, "lane_held", "gauge", "", "slots of lanes that are in use")                       \
     X(lane_waiting, "lane_waiting", "gauge", "", "attempts that wait for a slot of their lane")    \
-    X(lane_backoffs, "lane_backoffs_total", "counter", "", "times that a lane's limit was halved")
+    X(lane_backoffs, "lane_backoffs_total", "counter", "", "times that a lane's limit was halved") \
+    X(http_direct, "http_requests_total", "counter", "path=\"direct\"", "HTTP requests by path")   \
+    X(http_multi, "http_requests_total", "counter", "path=\"multi\"", "")                          \
+    X(http_opened, "http_opened_total", "counter", "", "connections of the direct path")
 
 typedef struct nh_gauges {
 #define NH_X(field, name, type, label, help) uint64_t field;

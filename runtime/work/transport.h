@@ -13,6 +13,8 @@
 #ifndef NH_WORK_TRANSPORT_H
 #define NH_WORK_TRANSPORT_H
 
+#include <stdatomic.h>
+
 #include "runtime/notifyhub.h"
 #include "runtime/work/loop.h"
 
@@ -26,6 +28,13 @@ struct nh_transfer {
     void *state; /* the transport's; NULL when not started */
 };
 
+/* Which way the requests of all workers' instances went: figures, of no consequence. */
+typedef struct nh_transport_counts {
+    _Atomic uint64_t http_direct; /* over a connection of the http transport's own pool */
+    _Atomic uint64_t http_multi;  /* through libcurl's multi interface */
+    _Atomic uint64_t http_opened; /* connections of the pool */
+} nh_transport_counts;
+
 typedef struct nh_transport_limits {
     size_t response_bytes; /* most of a response body that is kept; the rest is an error (default 64
                               KiB) */
@@ -33,6 +42,8 @@ typedef struct nh_transport_limits {
     double connect_timeout; /* seconds, when the request names none (default 5) */
     double timeout; /* seconds for the whole transfer, when the request names none (default 30) */
     size_t connections; /* most connections kept open by an instance (default 1024) */
+    bool http_multi;    /* no http request goes over the transport's own pool */
+    nh_transport_counts *counts; /* shared; NULL: nobody asks */
 } nh_transport_limits;
 
 typedef struct nh_transport_ops {

@@ -22,6 +22,7 @@ typedef struct nh_work {
     struct nh_metrics *metrics;                /* may be NULL */
     const nh_transport_ops *const *transports; /* ends with NULL */
     nh_transport_limits limits;
+    nh_transport_counts counts; /* the limits point to them */
     size_t in_flight; /* most messages a worker has in work, those asleep not counted */
     size_t sleepers;  /* most messages a worker has asleep */
     double drain;     /* seconds that a replaced generation may go on */

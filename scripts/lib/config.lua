@@ -25,6 +25,7 @@ local TRANSPORT = {
   header_bytes = { type = "integer", min = 256, max = 1 << 20, default = 64 << 10 },
   connect_timeout = { type = "number", min = 0.001, max = 3600, default = 5 },
   timeout = { type = "number", min = 0.001, max = 86400, default = 30 },
+  http = { type = "string", one_of = { "direct", "multi" }, default = "direct" },
 }
 
 local RETRY = {

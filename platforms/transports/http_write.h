@@ -1,0 +1,21 @@
+/* http_write.h — the head of a request of HTTP/1.1.
+ */
+#ifndef NH_TRANSPORTS_HTTP_WRITE_H
+#define NH_TRANSPORTS_HTTP_WRITE_H
+
+#include "platforms/transports/http.h"
+#include "platforms/transports/http_url.h"
+
+typedef enum nh_http_head {
+    NH_HTTP_WRITTEN,
+    NH_HTTP_UNSUITED, /* it has a header that changes what is spoken: libcurl knows how */
+    NH_HTTP_REFUSED,  /* see the error */
+} nh_http_head;
+
+/* Replaces `out` by the request line, the headers and the empty line behind them, the same that
+ * libcurl would send. Errors: NH_E_INVALID naming the header, NH_E_INTERNAL. */
+nh_http_head nh_http_write_head(const nh_http *http, const nh_http_request *request,
+                                const nh_http_url *url, nh_span body, nh_text *out,
+                                nh_error *error);
+
+#endif
