@@ -10,10 +10,21 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 
+enum { MESSAGES_A_MOMENT = 64 }; /* of a batch, that are accepted at one time */
+
+/* The two clocks, read together. */
+typedef struct moment {
+    double wall;        /* seconds */
+    uint64_t monotonic; /* ns */
+} moment;
+
+static moment this_moment(void) {
+    return (moment){.wall = nh_wall(), .monotonic = nh_monotonic()};
+}
+
 /* Turns the message's times into monotonic ones. */
-static void set_times(nh_handle *handle) {
+static void set_times(nh_handle *handle, uint64_t now) {
     const nh_message *message = handle->message;
-    uint64_t now = nh_monotonic();
     handle->deadline = nh_after(now, message->timeout);
     if (message->expires_at > 0) {
         uint64_t expires = nh_after(now, message->expires_at - message->created_at);
@@ -26,15 +37,12 @@ static void set_times(nh_handle *handle) {
 
 /* A handle ready to be queued, with a reference for the caller. */
 static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, size_t index,
-                              nh_error *error) {
-    nh_message *message = nh_message_create(doc, hub->message_bytes, error);
+                              moment now, nh_error *error) {
+    nh_message *message = nh_message_create(doc, hub->message_bytes, now.wall, error);
     if (!message)
         return NULL;
     nh_handle *handle = nh_handle_create(&hub->owner, message, batch, (uint32_t)index);
-    if (handle)
-        set_times(handle);
-    else
-        nh_fail_memory(error);
+    set_times(handle, now.monotonic);
     return handle;
 }
 
@@ -62,7 +70,7 @@ static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count, nh_err
 nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error) {
     if (nh_hub_refuse_closed(hub, error))
         return NULL;
-    nh_handle *handle = make_handle(hub, message, NULL, 0, error);
+    nh_handle *handle = make_handle(hub, message, NULL, 0, this_moment(), error);
     if (handle && admit(hub, &handle, 1, error) != NH_OK) {
         nh_handle_discard(handle);
         nh_handle_unref(handle);
@@ -71,8 +79,16 @@ nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error
     return handle;
 }
 
-nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
-                            nh_error *error) {
+/* A draft is its batch, which nobody else has seen yet, and the handles in it so far. */
+struct nh_draft {
+    nh_hub *hub;
+    nh_batch *batch;
+    moment now;
+    size_t count, made;
+    nh_handle *handles[];
+};
+
+nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
     if (nh_hub_refuse_closed(hub, error))
         return NULL;
     if (count == 0 || count > NH_BATCH_MAX) {
@@ -80,31 +96,64 @@ nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t c
                 count);
         return NULL;
     }
+    nh_draft *draft = malloc(sizeof *draft + count * sizeof *draft->handles);
     nh_batch *batch = nh_batch_create(count);
-    nh_handle **handles = malloc(count * sizeof *handles);
-    size_t made = 0;
-    if (!batch || !handles) {
+    if (!draft || !batch) {
+        nh_batch_unref(batch);
+        free(draft);
         nh_fail_memory(error);
-        goto fail;
+        return NULL;
     }
-    for (; made < count; made++) {
-        nh_error fault;
-        handles[made] = make_handle(hub, messages[made], batch, made, &fault);
-        if (!handles[made]) {
-            nh_fail(error, fault.code, "messages[%zu].%.*s", made + 1, NH_ERROR_MESSAGE_MAX - 32,
-                    fault.message);
-            goto fail;
-        }
-        nh_batch_put(batch, made, handles[made]);
+    *draft = (nh_draft){.hub = hub, .batch = batch, .count = count};
+    return draft;
+}
+
+nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error) {
+    nh_error fault;
+    size_t index = draft->made;
+    if (index == draft->count)
+        return nh_fail(error, NH_E_INVALID, "the draft is full");
+    if (index % MESSAGES_A_MOMENT == 0)
+        draft->now = this_moment();
+    nh_handle *handle = make_handle(draft->hub, message, draft->batch, index, draft->now, &fault);
+    if (!handle)
+        return nh_fail(error, fault.code, "messages[%zu].%.*s", index + 1,
+                       NH_ERROR_MESSAGE_MAX - 32, fault.message);
+    draft->handles[draft->made++] = handle;
+    nh_batch_put(draft->batch, index, handle);
+    return NH_OK;
+}
+
+void nh_draft_destroy(nh_draft *draft) {
+    if (!draft)
+        return;
+    for (size_t i = 0; i < draft->made; i++)
+        nh_handle_discard(draft->handles[i]);
+    nh_batch_unref(draft->batch);
+    free(draft);
+}
+
+nh_batch *nh_draft_send(nh_draft *draft, nh_error *error) {
+    nh_batch *batch = draft->batch;
+    if (draft->made < draft->count)
+        nh_fail(error, NH_E_INVALID, "the draft has %zu messages of %zu", draft->made,
+                draft->count);
+    if (draft->made < draft->count || nh_hub_refuse_closed(draft->hub, error) ||
+        admit(draft->hub, draft->handles, draft->count, error) != NH_OK) {
+        nh_draft_destroy(draft);
+        return NULL;
     }
-    if (admit(hub, handles, count, error) != NH_OK)
-        goto fail;
-    free(handles);
+    free(draft);
     return batch;
-fail:
-    for (size_t i = 0; i < made; i++)
-        nh_handle_discard(handles[i]);
-    free(handles);
-    nh_batch_unref(batch);
-    return NULL;
+}
+
+nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
+                            nh_error *error) {
+    nh_draft *draft = nh_hub_draft(hub, count, error);
+    for (size_t i = 0; i < count && draft; i++)
+        if (nh_draft_add(draft, messages[i], error) != NH_OK) {
+            nh_draft_destroy(draft);
+            return NULL;
+        }
+    return draft ? nh_draft_send(draft, error) : NULL;
 }

@@ -172,10 +172,18 @@ NH_API void nh_writer_binary(nh_writer *writer, const void *bytes, size_t length
 NH_API void nh_writer_secret(nh_writer *writer, const char *text, size_t length);
 NH_API void nh_writer_array(nh_writer *writer, size_t count);
 NH_API void nh_writer_map(nh_writer *writer, size_t count);
+/* Containers whose count is not known yet: what is written goes into the one that was opened last,
+ * until nh_writer_close. */
+NH_API void nh_writer_open_array(nh_writer *writer);
+NH_API void nh_writer_open_map(nh_writer *writer);
+NH_API void nh_writer_close(nh_writer *writer);
 NH_API void nh_writer_value(nh_writer *writer, const nh_value *value); /* copies a whole value */
 /* Returns the document and empties the writer for the next one. Errors: NH_E_INVALID,
  * NH_E_TOO_LARGE, NH_E_INTERNAL. */
 NH_API nh_doc *nh_writer_finish(nh_writer *writer, nh_error *error);
+/* The same without a copy: borrowed until nh_writer_clear, which the next document needs. Errors:
+ * as nh_writer_finish. */
+NH_API const nh_doc *nh_writer_look(nh_writer *writer, nh_error *error);
 
 /* -------------------------------------------------------------------- hub */
 
@@ -209,6 +217,20 @@ NH_API nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error
 NH_API nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
                                    nh_error *error);
 #define NH_BATCH_MAX 1000000
+
+/* The same one by one, for messages that need not all be documents at a time: a draft takes each
+ * and keeps what the queue needs of it. Nothing is queued before nh_draft_send. Thread: owner.
+ * Blocks: never. */
+typedef struct nh_draft nh_draft;
+
+/* For just `count` messages. Errors: NH_E_CLOSED, NH_E_INVALID, NH_E_INTERNAL. */
+NH_API nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error);
+/* Adds the next message. After an error the draft is only good for nh_draft_destroy. Errors: as
+ * nh_hub_send_batch. */
+NH_API nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error);
+/* Accepts all of them, or none; destroys the draft in either case. Errors: as nh_hub_send_batch. */
+NH_API nh_batch *nh_draft_send(nh_draft *draft, nh_error *error);
+NH_API void nh_draft_destroy(nh_draft *draft); /* NULL is allowed */
 
 /* Loads the rules anew: reads the folder, tries it and its own tests, and gives it all messages
  * that are taken from the queue from now on. On an error those before go on. Blocks: while the

@@ -4,11 +4,11 @@
  * an error that names the place. Tables are read raw: a metatable plays no part, and no Lua code
  * runs here. Strings travel as they are; whether they must be UTF-8 is the core's to say.
  *
- * Reading is on the path of every message: it walks each table twice (to count, to write), writes
- * into the hub's own writer and allocates nothing a value; the path is built only for an error,
- * from a chain of places on the C stack. Nothing in it can start a collection, so no finalizer can
- * come in between and use the same writer. Pushing goes through a slot, a userdata that drops the
- * document even when Lua runs out of memory half-way.
+ * Reading is on the path of every message: it walks a map once and a list twice (to count, to
+ * write), writes into the hub's own writer and allocates nothing a value; the path is built only
+ * for an error, from a chain of places on the C stack. Nothing in it can start a collection, so no
+ * finalizer can come in between and use the same writer. Pushing goes through a slot, a userdata
+ * that drops the document even when Lua runs out of memory half-way.
  */
 #include "bindings/lua/document.h"
 
@@ -72,15 +72,9 @@ static bool refuse(const reader *r, const place *at, const char *complaint) {
     return false;
 }
 
-/* What the keys of a table make of it. */
-typedef struct shape {
-    size_t count;
-    bool list;
-} shape;
-
-/* Counts the table on top. Keys are looked at by their type only: lua_tolstring would turn a number
- * into a string under lua_next's feet. */
-static bool measure(const reader *r, const place *at, shape *out) {
+/* Counts the elements of the table on top, which is to be a list. Keys are looked at by their type
+ * only: lua_tolstring would turn a number into a string under lua_next's feet. */
+static bool measure(const reader *r, const place *at, size_t *count) {
     lua_State *L = r->L;
     size_t names = 0, positions = 0;
     int64_t last = 0, position;
@@ -102,52 +96,76 @@ static bool measure(const reader *r, const place *at, shape *out) {
             return refuse(r, at, "keys must be strings, or 1 to n");
         }
     }
-    if (names > 0 && positions > 0)
+    if (names > 0)
         return refuse(r, at, "a table cannot have both names and positions as keys");
     if ((uint64_t)last != positions)
         return refuse(r, at, "a list cannot have holes");
-    out->count = names + positions;
-    out->list = positions > 0;
-    if (out->count == 0 && lua_getmetatable(L, -1)) {
-        luaL_getmetatable(L, NHL_ARRAY);
-        out->list = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-    }
+    *count = positions;
     return true;
 }
 
 static bool read_value(const reader *r, const place *at);
 
-/* The table on top. [-0, +0] when it succeeds; a failure leaves the stack to the caller. */
-static bool read_table(const reader *r, const place *at) {
+/* The table on top, which has something else than names. [-0, +0] when it succeeds, as the next
+ * two; a failure leaves the stack to the caller. */
+static bool read_list(const reader *r, const place *at) {
     lua_State *L = r->L;
-    shape found = {0};
-    if (at->depth == CONTAINERS_MOST)
-        return refuse(r, at, "nested too deep (or a table that holds itself)");
-    if (!measure(r, at, &found))
+    size_t count;
+    if (!measure(r, at, &count))
         return false;
     place inside = {.above = at, .depth = at->depth + 1};
-    if (found.list) {
-        nh_writer_array(r->writer, found.count);
-        for (size_t i = 1; i <= found.count; i++) {
-            lua_rawgeti(L, -1, (int)i);
-            inside.position = i;
-            if (!read_value(r, &inside))
-                return false;
-            lua_pop(L, 1);
-        }
+    nh_writer_array(r->writer, count);
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, (int)i);
+        inside.position = i;
+        if (!read_value(r, &inside))
+            return false;
+        lua_pop(L, 1);
+    }
+    return true;
+}
+
+/* The table on top, which has no elements: a map, unless it is marked as a list. */
+static void read_empty(const reader *r) {
+    lua_State *L = r->L;
+    bool list = false;
+    if (lua_getmetatable(L, -1)) {
+        luaL_getmetatable(L, NHL_ARRAY);
+        list = lua_rawequal(L, -1, -2);
+        lua_pop(L, 2);
+    }
+    if (list)
+        nh_writer_array(r->writer, 0);
+    else
+        nh_writer_map(r->writer, 0);
+}
+
+/* The table on top. */
+static bool read_table(const reader *r, const place *at) {
+    lua_State *L = r->L;
+    if (at->depth == CONTAINERS_MOST)
+        return refuse(r, at, "nested too deep (or a table that holds itself)");
+    lua_pushnil(L);
+    if (!lua_next(L, -2)) {
+        read_empty(r);
         return true;
     }
-    nh_writer_map(r->writer, found.count);
-    lua_pushnil(L);
-    while (lua_next(L, -2)) {
+    place inside = {.above = at, .depth = at->depth + 1};
+    if (lua_type(L, -2) == LUA_TSTRING)
+        nh_writer_open_map(r->writer);
+    do {
         size_t length;
+        if (lua_type(L, -2) != LUA_TSTRING) { /* a list, or the error that read_list finds */
+            lua_pop(L, 2);
+            return read_list(r, at);
+        }
         inside.name = lua_tolstring(L, -2, &length);
         nh_writer_string(r->writer, inside.name, length);
         if (!read_value(r, &inside))
             return false;
         lua_pop(L, 1);
-    }
+    } while (lua_next(L, -2));
+    nh_writer_close(r->writer);
     return true;
 }
 
@@ -204,21 +222,33 @@ static bool read_value(const reader *r, const place *at) {
     }
 }
 
-nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *writer,
-                          nh_error *error) {
+/* Writes the value at `index`, which stands at `root`. */
+static bool write_document(lua_State *L, int index, const place *root, nh_writer *writer,
+                           nh_error *error) {
     reader r = {.L = L, .writer = writer, .error = error};
-    place root = {.name = name};
     int top = lua_gettop(L);
     luaL_checkstack(L, SLOTS_A_LEVEL * (NH_DOC_DEPTH_MAX + 1), "too many nested calls");
+    nh_writer_clear(writer);
     lua_pushvalue(L, index);
-    bool whole = read_value(&r, &root);
+    bool whole = read_value(&r, root);
     lua_settop(L, top);
-    nh_doc *doc = nh_writer_finish(writer, whole ? error : NULL);
-    if (!whole) {
-        nh_doc_unref(doc);
-        return NULL;
-    }
-    return doc;
+    return whole;
+}
+
+nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *writer,
+                          nh_error *error) {
+    const place root = {.name = name};
+    if (write_document(L, index, &root, writer, error))
+        return nh_writer_finish(writer, error);
+    return NULL;
+}
+
+const nh_doc *nhl_document_look(lua_State *L, int index, const char *name, size_t position,
+                                nh_writer *writer, nh_error *error) {
+    const place root = {.name = name}, element = {.above = &root, .position = position};
+    if (write_document(L, index, position > 0 ? &element : &root, writer, error))
+        return nh_writer_look(writer, error);
+    return NULL;
 }
 
 /* ---------------------------------------------------------------- pushing */

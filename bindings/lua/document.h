@@ -21,6 +21,11 @@ int nhl_secret(lua_State *L);
 nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *writer,
                           nh_error *error);
 
+/* The same without a copy: borrowed until the writer is used again. `position` counts from 1 in a
+ * list that is called `name`; 0: the value has that name itself. [-0, +0] */
+const nh_doc *nhl_document_look(lua_State *L, int index, const char *name, size_t position,
+                                nh_writer *writer, nh_error *error);
+
 /* Pushes an empty slot for a document that the caller then puts into it: first the slot, so that
  * no document is lost when Lua has no memory for it. [-0, +1] */
 nh_doc **nhl_document_slot(lua_State *L);

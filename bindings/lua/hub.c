@@ -97,27 +97,32 @@ static int hub_send(lua_State *L) {
     nhl_hub *self = nhl_check_hub(L, 1);
     note_messages(L, self, 1);
     nhl_handle *made = nhl_handle_new(L, 1);
-    nh_doc *message = nhl_document_read(L, 2, "message", self->writer, &error);
-    if (!message)
-        return nhl_push_error(L, &error);
-    made->handle = nh_hub_send_async(self->hub, message, &error);
-    nh_doc_unref(message);
+    const nh_doc *message = nhl_document_look(L, 2, "message", 0, self->writer, &error);
+    if (message)
+        made->handle = nh_hub_send_async(self->hub, message, &error);
     return made->handle ? 1 : nhl_push_error(L, &error);
 }
 
-/* The documents of a batch while it is being made. */
-#define MESSAGES "notifyhub.messages"
+/* A batch while it is being made. */
+#define DRAFT "notifyhub.draft"
 
-typedef struct messages {
-    size_t count;
-    nh_doc *docs[];
-} messages;
-
-static int messages_gc(lua_State *L) {
-    messages *list = lua_touserdata(L, 1);
-    while (list->count > 0)
-        nh_doc_unref(list->docs[--list->count]);
+static int draft_gc(lua_State *L) {
+    nh_draft **draft = lua_touserdata(L, 1);
+    nh_draft_destroy(*draft);
+    *draft = NULL;
     return 0;
+}
+
+static bool fill_draft(lua_State *L, nhl_hub *self, nh_draft *draft, size_t count,
+                       nh_error *error) {
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, 2, (int)i);
+        const nh_doc *doc = nhl_document_look(L, lua_gettop(L), "messages", i, self->writer, error);
+        if (!doc || nh_draft_add(draft, doc, error) != NH_OK)
+            return false;
+        lua_pop(L, 1);
+    }
+    return true;
 }
 
 /* native.send_batch(hub, messages) → a batch, or nil, message, code. */
@@ -133,25 +138,16 @@ static int hub_send_batch(lua_State *L) {
     }
     note_messages(L, self, count);
     nhl_batch *made = nhl_batch_new(L, 1);
-    messages *list = nhl_new_userdata(L, sizeof *list + count * sizeof list->docs[0]);
-    list->count = 0;
-    luaL_getmetatable(L, MESSAGES);
+    nh_draft **draft = nhl_new_userdata(L, sizeof *draft);
+    *draft = NULL;
+    luaL_getmetatable(L, DRAFT);
     lua_setmetatable(L, -2);
 
-    while (list->count < count) {
-        char name[64];
-        snprintf(name, sizeof name, "messages[%zu]", list->count + 1);
-        lua_rawgeti(L, 2, (int)list->count + 1);
-        nh_doc *doc = nhl_document_read(L, lua_gettop(L), name, self->writer, &error);
-        if (!doc)
-            return nhl_push_error(L, &error);
-        list->docs[list->count++] = doc;
-        lua_pop(L, 1);
-    }
-    made->batch =
-        nh_hub_send_batch(self->hub, (const nh_doc *const *)list->docs, list->count, &error);
-    while (list->count > 0)
-        nh_doc_unref(list->docs[--list->count]);
+    *draft = nh_hub_draft(self->hub, count, &error);
+    if (!*draft || !fill_draft(L, self, *draft, count, &error))
+        return nhl_push_error(L, &error);
+    made->batch = nh_draft_send(*draft, &error);
+    *draft = NULL;
     if (!made->batch)
         return nhl_push_error(L, &error);
     lua_pop(L, 1);
@@ -316,8 +312,8 @@ void nhl_hub_setup(lua_State *L) {
                                        {"now", monotonic},     {NULL, NULL}};
     static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};
     nhl_type_setup(L, &type);
-    luaL_newmetatable(L, MESSAGES);
-    lua_pushcfunction(L, messages_gc);
+    luaL_newmetatable(L, DRAFT);
+    lua_pushcfunction(L, draft_gc);
     lua_setfield(L, -2, "__gc");
     lua_pop(L, 1);
 }

@@ -6,12 +6,15 @@
  * read it; the count of references is its only moving part. A reader of foreign bytes walks them
  * twice, to check and count and then to build: nothing is allocated for bytes that are refused. A
  * writer packs values in order and counts them and what its open containers still miss, so its own
- * bytes are walked once; it keeps its buffer from document to document.
+ * bytes are walked once. It keeps its buffer from document to document, and the tree of those that
+ * are only looked at.
  */
 #include "runtime/core/doc.h"
 
 #include <msgpack.h>
 #include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +31,8 @@ struct nh_doc {
 
 _Static_assert(sizeof(msgpack_object_kv) == 2 * sizeof(msgpack_object),
                "a map's pairs are laid out as an array's elements");
+_Static_assert(offsetof(msgpack_object, via.map.size) == offsetof(msgpack_object, via.array.size),
+               "an array and a map tell their size in one place");
 
 static const msgpack_object *object(const nh_value *value) {
     return (const msgpack_object *)value;
@@ -180,6 +185,19 @@ static void set_object(msgpack_object *o, const token *t) {
     }
 }
 
+/* Reads what most of a document is, a text of at most 255 bytes; NULL when the token is another.
+ * Only of bytes that scan has passed. */
+static inline const unsigned char *read_text(const unsigned char *p, msgpack_object *o) {
+    uint32_t size = *p & 0x1F;
+    if (*p == 0xD9)
+        size = *++p;
+    else if ((*p & 0xE0) != 0xA0)
+        return NULL;
+    o->type = MSGPACK_OBJECT_STR;
+    o->via.str = (msgpack_object_str){.size = size, .ptr = (const char *)p + 1};
+    return p + 1 + size;
+}
+
 /* Builds the tree of bytes that scan has passed. */
 static void build(nh_doc *doc) {
     struct {
@@ -197,6 +215,11 @@ static void build(nh_doc *doc) {
                 return;
         open[depth].left--;
         msgpack_object *o = open[depth].next++;
+        const unsigned char *text = read_text(p, o);
+        if (text) {
+            p = text;
+            continue;
+        }
         token t = {0};
         p = read_token(p, end, &t);
         if (!t.container) {
@@ -270,39 +293,37 @@ void nh_free(void *memory) {
 
 /* ---------------------------------------------------------------- reading */
 
-nh_kind nh_value_kind(const nh_value *value) {
+/* Only the tree of this file makes objects, so there are no types but these. */
+static inline nh_kind kind_of(const nh_value *value) {
+    static const uint8_t kinds[] = {
+        [MSGPACK_OBJECT_NIL] = NH_NIL,
+        [MSGPACK_OBJECT_BOOLEAN] = NH_BOOL,
+        [MSGPACK_OBJECT_POSITIVE_INTEGER] = NH_INT,
+        [MSGPACK_OBJECT_NEGATIVE_INTEGER] = NH_INT,
+        [MSGPACK_OBJECT_FLOAT32] = NH_REAL,
+        [MSGPACK_OBJECT_FLOAT64] = NH_REAL,
+        [MSGPACK_OBJECT_STR] = NH_STRING,
+        [MSGPACK_OBJECT_BIN] = NH_BINARY,
+        [MSGPACK_OBJECT_ARRAY] = NH_ARRAY,
+        [MSGPACK_OBJECT_MAP] = NH_MAP,
+        [MSGPACK_OBJECT_EXT] = NH_SECRET,
+    };
     if (!value)
         return NH_NIL;
-    switch (object(value)->type) {
-    case MSGPACK_OBJECT_BOOLEAN:
-        return NH_BOOL;
-    case MSGPACK_OBJECT_POSITIVE_INTEGER:
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
-        return NH_INT;
-    case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64:
-        return NH_REAL;
-    case MSGPACK_OBJECT_STR:
-        return NH_STRING;
-    case MSGPACK_OBJECT_BIN:
-        return NH_BINARY;
-    case MSGPACK_OBJECT_ARRAY:
-        return NH_ARRAY;
-    case MSGPACK_OBJECT_MAP:
-        return NH_MAP;
-    case MSGPACK_OBJECT_EXT:
-        return object(value)->via.ext.type == SECRET_TYPE ? NH_SECRET : NH_NIL;
-    default:
-        return NH_NIL;
-    }
+    nh_kind kind = (nh_kind)kinds[object(value)->type];
+    return kind == NH_SECRET && object(value)->via.ext.type != SECRET_TYPE ? NH_NIL : kind;
+}
+
+nh_kind nh_value_kind(const nh_value *value) {
+    return kind_of(value);
 }
 
 bool nh_value_bool(const nh_value *value) {
-    return nh_value_kind(value) == NH_BOOL && object(value)->via.boolean;
+    return kind_of(value) == NH_BOOL && object(value)->via.boolean;
 }
 
 int64_t nh_value_int(const nh_value *value, int64_t otherwise) {
-    switch (nh_value_kind(value)) {
+    switch (kind_of(value)) {
     case NH_INT:
         if (object(value)->type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
             object(value)->via.u64 > INT64_MAX)
@@ -320,7 +341,7 @@ int64_t nh_value_int(const nh_value *value, int64_t otherwise) {
 }
 
 double nh_value_real(const nh_value *value, double otherwise) {
-    switch (nh_value_kind(value)) {
+    switch (kind_of(value)) {
     case NH_INT:
         return object(value)->type == MSGPACK_OBJECT_POSITIVE_INTEGER
                    ? (double)object(value)->via.u64
@@ -333,7 +354,7 @@ double nh_value_real(const nh_value *value, double otherwise) {
 }
 
 const char *nh_value_bytes(const nh_value *value, size_t *length) {
-    switch (nh_value_kind(value)) {
+    switch (kind_of(value)) {
     case NH_STRING:
         *length = object(value)->via.str.size;
         return object(value)->via.str.ptr;
@@ -349,27 +370,26 @@ const char *nh_value_bytes(const nh_value *value, size_t *length) {
     }
 }
 
+/* An array and a map tell their size in one place. */
+static inline size_t count_of(const nh_value *value) {
+    nh_kind kind = kind_of(value);
+    return kind == NH_ARRAY || kind == NH_MAP ? object(value)->via.array.size : 0;
+}
+
 size_t nh_value_count(const nh_value *value) {
-    switch (nh_value_kind(value)) {
-    case NH_ARRAY:
-        return object(value)->via.array.size;
-    case NH_MAP:
-        return object(value)->via.map.size;
-    default:
-        return 0;
-    }
+    return count_of(value);
 }
 
 const nh_value *nh_value_at(const nh_value *value, size_t index) {
-    if (index >= nh_value_count(value))
+    if (index >= count_of(value))
         return NULL;
-    if (nh_value_kind(value) == NH_MAP)
+    if (kind_of(value) == NH_MAP)
         return as_value(&object(value)->via.map.ptr[index].val);
     return as_value(&object(value)->via.array.ptr[index]);
 }
 
 const nh_value *nh_value_key(const nh_value *value, size_t index) {
-    if (nh_value_kind(value) != NH_MAP || index >= nh_value_count(value))
+    if (kind_of(value) != NH_MAP || index >= count_of(value))
         return NULL;
     return as_value(&object(value)->via.map.ptr[index].key);
 }
@@ -381,7 +401,7 @@ bool nh_value_is(const nh_value *value, const char *text) {
 }
 
 const nh_value *nh_value_get(const nh_value *value, const char *key) {
-    size_t count = nh_value_kind(value) == NH_MAP ? nh_value_count(value) : 0;
+    size_t count = kind_of(value) == NH_MAP ? nh_value_count(value) : 0;
     size_t wanted = strlen(key);
     for (size_t i = 0; i < count; i++) {
         const msgpack_object *name = &object(value)->via.map.ptr[i].key;
@@ -394,18 +414,70 @@ const nh_value *nh_value_get(const nh_value *value, const char *key) {
 
 /* ---------------------------------------------------------------- writing */
 
-struct nh_writer {
-    msgpack_sbuffer buffer;
-    msgpack_packer packer;
-    nh_err failed;                    /* the first failure */
-    size_t depth;                     /* containers open now */
-    size_t values;                    /* packed so far */
-    size_t missing[NH_DOC_DEPTH_MAX]; /* values that each open container still waits for */
-    bool complete;                    /* the root value is whole */
+enum {
+    BUFFER_LEAST = 512,
+    BUFFER_KEPT = 1 << 20, /* bytes that a writer keeps for its next document */
 };
 
+/* What an open container still waits for. One whose count its writer does not know yet starts at
+ * UNKNOWN and waits for ever. */
+typedef struct level {
+    size_t missing;
+    size_t head; /* where its first byte stands */
+} level;
+
+#define UNKNOWN SIZE_MAX
+
+struct nh_writer {
+    char *bytes;
+    size_t size, room;
+    msgpack_packer packer; /* its data is the writer */
+    nh_err failed;         /* the first failure */
+    size_t depth;          /* containers open now */
+    size_t values;         /* packed so far */
+    level open[NH_DOC_DEPTH_MAX];
+    bool complete;  /* the root value is whole */
+    nh_doc *looked; /* what nh_writer_look gave; its memory is kept */
+    size_t nodes;   /* that it has room for */
+};
+
+static bool grow(nh_writer *writer, size_t more) {
+    size_t room = writer->room ? writer->room : BUFFER_LEAST;
+    while (room - writer->size < more)
+        room *= 2;
+    char *bytes = realloc(writer->bytes, room);
+    if (!bytes)
+        return false;
+    writer->bytes = bytes;
+    writer->room = room;
+    return true;
+}
+
+static inline int append(nh_writer *writer, const void *bytes, size_t count) {
+    if (writer->room - writer->size < count && !grow(writer, count))
+        return -1;
+    memcpy(writer->bytes + writer->size, bytes, count);
+    writer->size += count;
+    return 0;
+}
+
+/* msgpack-c's packer, appending without a call through a pointer. */
+#define msgpack_pack_inline_func(name)                static inline int pack##name
+#define msgpack_pack_inline_func_cint(name)           static inline int pack##name
+#define msgpack_pack_inline_func_fixint(name)         static inline int pack_fix##name
+#define msgpack_pack_user                             msgpack_packer *
+#define msgpack_pack_append_buffer(user, bytes, size) return append((user)->data, (bytes), (size))
+#include <msgpack/pack_template.h>
+
 void nh_writer_clear(nh_writer *writer) {
-    msgpack_sbuffer_clear(&writer->buffer);
+    if (writer->room > BUFFER_KEPT) {
+        free(writer->bytes);
+        free(writer->looked);
+        writer->bytes = NULL;
+        writer->looked = NULL;
+        writer->room = writer->nodes = 0;
+    }
+    writer->size = 0;
     writer->failed = NH_OK;
     writer->depth = 0;
     writer->values = 0;
@@ -416,8 +488,10 @@ nh_writer *nh_writer_create(void) {
     nh_writer *writer = malloc(sizeof *writer);
     if (!writer)
         return NULL;
-    msgpack_sbuffer_init(&writer->buffer);
-    msgpack_packer_init(&writer->packer, &writer->buffer, msgpack_sbuffer_write);
+    writer->bytes = NULL;
+    writer->looked = NULL;
+    writer->room = writer->nodes = 0;
+    writer->packer = (msgpack_packer){.data = writer};
     nh_writer_clear(writer);
     return writer;
 }
@@ -425,15 +499,16 @@ nh_writer *nh_writer_create(void) {
 void nh_writer_destroy(nh_writer *writer) {
     if (!writer)
         return;
-    msgpack_sbuffer_destroy(&writer->buffer);
+    free(writer->bytes);
+    free(writer->looked);
     free(writer);
 }
 
 /* Accounts for one value about to be packed; false when nothing may be packed any more. */
-static bool admit(nh_writer *writer, size_t payload) {
+static inline bool admit(nh_writer *writer, size_t payload) {
     if (writer->failed != NH_OK)
         return false;
-    if (writer->complete || payload > NH_DOC_BYTES_MAX - writer->buffer.size) {
+    if (writer->complete || payload > NH_DOC_BYTES_MAX - writer->size) {
         writer->failed = writer->complete ? NH_E_INVALID : NH_E_TOO_LARGE;
         return false;
     }
@@ -441,15 +516,16 @@ static bool admit(nh_writer *writer, size_t payload) {
     return true;
 }
 
-static void packed(nh_writer *writer, int result) {
+static inline void packed(nh_writer *writer, int result) {
     if (result != 0)
         writer->failed = NH_E_INTERNAL;
-    while (writer->depth > 0 && --writer->missing[writer->depth - 1] == 0)
+    while (writer->depth > 0 && --writer->open[writer->depth - 1].missing == 0)
         writer->depth--;
     writer->complete = writer->depth == 0;
 }
 
-static void opened(nh_writer *writer, int result, size_t values) {
+/* A container's head, which stands at `head`, has been packed. */
+static void opened(nh_writer *writer, int result, size_t head, size_t values) {
     if (values == 0) {
         packed(writer, result);
         return;
@@ -459,33 +535,32 @@ static void opened(nh_writer *writer, int result, size_t values) {
     if (writer->depth == NH_DOC_DEPTH_MAX - 1)
         writer->failed = NH_E_INVALID;
     else
-        writer->missing[writer->depth++] = values;
+        writer->open[writer->depth++] = (level){.missing = values, .head = head};
 }
 
 void nh_writer_nil(nh_writer *writer) {
     if (admit(writer, 1))
-        packed(writer, msgpack_pack_nil(&writer->packer));
+        packed(writer, pack_nil(&writer->packer));
 }
 
 void nh_writer_bool(nh_writer *writer, bool value) {
     if (admit(writer, 1))
-        packed(writer,
-               value ? msgpack_pack_true(&writer->packer) : msgpack_pack_false(&writer->packer));
+        packed(writer, value ? pack_true(&writer->packer) : pack_false(&writer->packer));
 }
 
 void nh_writer_int(nh_writer *writer, int64_t value) {
     if (admit(writer, 9))
-        packed(writer, msgpack_pack_int64(&writer->packer, value));
+        packed(writer, pack_int64(&writer->packer, value));
 }
 
 void nh_writer_real(nh_writer *writer, double value) {
     if (admit(writer, 9))
-        packed(writer, msgpack_pack_double(&writer->packer, value));
+        packed(writer, pack_double(&writer->packer, value));
 }
 
 void nh_writer_string(nh_writer *writer, const char *text, size_t length) {
     if (admit(writer, length + 5))
-        packed(writer, msgpack_pack_str_with_body(&writer->packer, text, length));
+        packed(writer, pack_str(&writer->packer, length) || append(writer, text, length));
 }
 
 void nh_writer_cstring(nh_writer *writer, const char *text) {
@@ -494,22 +569,65 @@ void nh_writer_cstring(nh_writer *writer, const char *text) {
 
 void nh_writer_binary(nh_writer *writer, const void *bytes, size_t length) {
     if (admit(writer, length + 5))
-        packed(writer, msgpack_pack_bin_with_body(&writer->packer, bytes, length));
+        packed(writer, pack_bin(&writer->packer, length) || append(writer, bytes, length));
 }
 
 void nh_writer_secret(nh_writer *writer, const char *text, size_t length) {
     if (admit(writer, length + 6))
-        packed(writer, msgpack_pack_ext_with_body(&writer->packer, text, length, SECRET_TYPE));
+        packed(writer,
+               pack_ext(&writer->packer, length, SECRET_TYPE) || append(writer, text, length));
 }
 
 void nh_writer_array(nh_writer *writer, size_t count) {
+    size_t head = writer->size;
     if (admit(writer, count))
-        opened(writer, msgpack_pack_array(&writer->packer, count), count);
+        opened(writer, pack_array(&writer->packer, count), head, count);
 }
 
 void nh_writer_map(nh_writer *writer, size_t count) {
+    size_t head = writer->size;
     if (admit(writer, count))
-        opened(writer, msgpack_pack_map(&writer->packer, count), 2 * count);
+        opened(writer, pack_map(&writer->packer, count), head, 2 * count);
+}
+
+void nh_writer_open_array(nh_writer *writer) {
+    size_t head = writer->size;
+    if (admit(writer, 1))
+        opened(writer, pack_array(&writer->packer, 0), head, UNKNOWN);
+}
+
+void nh_writer_open_map(nh_writer *writer) {
+    size_t head = writer->size;
+    if (admit(writer, 1))
+        opened(writer, pack_map(&writer->packer, 0), head, UNKNOWN);
+}
+
+/* Puts the count into a head that was packed as that of an empty container; what follows moves when
+ * it needs more than one byte. */
+static int set_count(nh_writer *writer, size_t head, bool map, size_t count) {
+    size_t size = writer->size, longer = count < 16 ? 0 : count <= UINT16_MAX ? 2 : 4;
+    if (writer->room - size < longer && !grow(writer, longer))
+        return -1;
+    memmove(writer->bytes + head + 1 + longer, writer->bytes + head + 1, size - head - 1);
+    writer->size = head;
+    int failed = map ? pack_map(&writer->packer, count) : pack_array(&writer->packer, count);
+    writer->size = size + longer;
+    return failed;
+}
+
+void nh_writer_close(nh_writer *writer) {
+    if (writer->failed != NH_OK)
+        return;
+    const level *last = writer->depth > 0 ? &writer->open[writer->depth - 1] : NULL;
+    bool map = last && ((unsigned char)writer->bytes[last->head] & 0xF0) == 0x80;
+    size_t values = last ? UNKNOWN - last->missing : 0;
+    if (values > NH_DOC_BYTES_MAX || !last || (map && values % 2 != 0)) {
+        writer->failed =
+            NH_E_INVALID; /* none is open, one of a known count, or a key lacks its value */
+        return;
+    }
+    writer->depth--;
+    packed(writer, values > 0 ? set_count(writer, last->head, map, map ? values / 2 : values) : 0);
 }
 
 void nh_writer_value(nh_writer *writer, const nh_value *value) {
@@ -524,7 +642,9 @@ void nh_writer_value(nh_writer *writer, const nh_value *value) {
         break;
     case NH_INT:
         if (admit(writer, 9))
-            packed(writer, msgpack_pack_object(&writer->packer, *object(value)));
+            packed(writer, object(value)->type == MSGPACK_OBJECT_POSITIVE_INTEGER
+                               ? pack_uint64(&writer->packer, object(value)->via.u64)
+                               : pack_int64(&writer->packer, object(value)->via.i64));
         break;
     case NH_REAL:
         nh_writer_real(writer, nh_value_real(value, 0));
@@ -553,18 +673,45 @@ void nh_writer_value(nh_writer *writer, const nh_value *value) {
     }
 }
 
-nh_doc *nh_writer_finish(nh_writer *writer, nh_error *error) {
-    nh_doc *doc = NULL;
+/* Whether what was written is one whole value. */
+static bool is_whole(const nh_writer *writer, nh_error *error) {
+    if (writer->failed == NH_OK && writer->complete)
+        return true;
     if (writer->failed == NH_E_TOO_LARGE)
         nh_fail(error, NH_E_TOO_LARGE, "a document of more than %zu bytes", NH_DOC_BYTES_MAX);
     else if (writer->failed == NH_E_INTERNAL)
         nh_fail_memory(error);
     else if (writer->failed != NH_OK && writer->depth == NH_DOC_DEPTH_MAX - 1)
         nh_fail(error, NH_E_INVALID, "nested more than %d levels deep", NH_DOC_DEPTH_MAX);
-    else if (writer->failed != NH_OK || !writer->complete)
-        nh_fail(error, NH_E_INVALID, "the document is not one whole value");
     else
-        doc = make(writer->buffer.data, writer->buffer.size, writer->values, error);
+        nh_fail(error, NH_E_INVALID, "the document is not one whole value");
+    return false;
+}
+
+nh_doc *nh_writer_finish(nh_writer *writer, nh_error *error) {
+    nh_doc *doc = NULL;
+    if (is_whole(writer, error))
+        doc = make(writer->bytes, writer->size, writer->values, error);
     nh_writer_clear(writer);
     return doc;
+}
+
+const nh_doc *nh_writer_look(nh_writer *writer, nh_error *error) {
+    if (!is_whole(writer, error))
+        return NULL;
+    if (!writer->looked || writer->nodes < writer->values) {
+        size_t nodes = writer->values < 32 ? 32 : 2 * writer->values;
+        free(writer->looked);
+        writer->looked = malloc(sizeof *writer->looked + nodes * sizeof(msgpack_object));
+        writer->nodes = writer->looked ? nodes : 0;
+        if (!writer->looked) {
+            nh_fail_memory(error);
+            return NULL;
+        }
+        atomic_init(&writer->looked->refs, 1);
+    }
+    writer->looked->length = writer->size;
+    writer->looked->bytes = writer->bytes;
+    build(writer->looked);
+    return writer->looked;
 }

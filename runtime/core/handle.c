@@ -9,7 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "runtime/core/batch.h"
 #include "runtime/core/clock.h"
@@ -49,12 +49,11 @@ static bool is_orphan(const nh_handle *handle) {
 /* -------------------------------------------------------------- life cycle */
 
 nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index) {
+    _Static_assert(sizeof(nh_handle) <= NH_MESSAGE_FRONT && NH_MESSAGE_FRONT % 8 == 0,
+                   "a handle stands in front of its message");
     pthread_once(&once, make_stripes);
-    nh_handle *handle = calloc(1, sizeof *handle);
-    if (!handle) {
-        nh_message_unref(message);
-        return NULL;
-    }
+    nh_handle *handle = (nh_handle *)(void *)((char *)message - NH_MESSAGE_FRONT);
+    memset(handle, 0, sizeof *handle);
     atomic_init(&handle->refs, 2);
     atomic_init(&handle->state, NH_QUEUED);
     handle->owner = owner;
@@ -73,9 +72,8 @@ nh_handle *nh_handle_ref(nh_handle *handle) {
 void nh_handle_unref(nh_handle *handle) {
     if (!handle || atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) != 1)
         return;
-    nh_message_unref(handle->message);
     nh_receipt_unref(handle->receipt);
-    free(handle);
+    nh_message_unref(handle->message); /* the handle's own memory, too */
 }
 
 static void leave_batch(nh_handle *handle, bool settled, bool delivered) {

@@ -57,8 +57,7 @@ struct nh_handle {
 };
 
 /* One reference for the caller; the one that keeps an unsettled handle alive is its own until
- * nh_handle_settle. Takes message; refs batch when given. NULL when out of memory (message is
- * dropped then too). */
+ * nh_handle_settle. Takes message, in whose memory it stands; refs batch when given. */
 nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index);
 /* For a handle that was never accepted: drops its own reference without settling. */
 void nh_handle_discard(nh_handle *handle);

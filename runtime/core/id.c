@@ -35,11 +35,15 @@ static void digits(char *to, int count, uint64_t value) {
         to[i] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"[value & 31];
 }
 
-void nh_id_make(char id[NH_ID_LENGTH + 1]) {
+void nh_id_make_at(char id[NH_ID_LENGTH + 1], double now) {
     pthread_once(&once, first);
     uint64_t count = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
-    digits(id, 10, nh_clock_read(CLOCK_REALTIME) / 1000000);
+    digits(id, 10, (uint64_t)(now * 1000));
     digits(id + 10, 8, atomic_load_explicit(&process, memory_order_relaxed));
     digits(id + 18, 8, count & UINT64_C(0xFFFFFFFFFF));
     id[NH_ID_LENGTH] = '\0';
+}
+
+void nh_id_make(char id[NH_ID_LENGTH + 1]) {
+    nh_id_make_at(id, nh_wall());
 }

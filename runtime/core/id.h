@@ -6,5 +6,7 @@ enum { NH_ID_LENGTH = 26, NH_ID_MAX = 128 }; /* of one that is made; of one that
 
 /* Writes 26 characters and a NUL. Thread: any. Blocks: never. */
 void nh_id_make(char id[NH_ID_LENGTH + 1]);
+/* The same for who knows the time: the wall clock's seconds. */
+void nh_id_make_at(char id[NH_ID_LENGTH + 1], double now);
 
 #endif

@@ -3,7 +3,7 @@
  *
  * Checking happens in the sender's thread, before anything is queued: a typo costs its author an
  * error and nobody else anything. The packed document is kept as it came; an id that is made here
- * stands beside it. Costs one pass over it.
+ * stands beside it. Costs one pass over it and one allocation, which has room for the handle.
  */
 #include "runtime/core/message.h"
 
@@ -26,17 +26,44 @@ static const char *const kind_names[] = {
     [NH_ARRAY] = "a list",  [NH_MAP] = "a table",     [NH_SECRET] = "a secret",
 };
 
-/* A field: its name, what checks its value. `field` is its full name for the error. */
-typedef nh_err (*check_fn)(const nh_value *value, const char *field, nh_message *to,
-                           nh_error *error);
+/* Where a value stands; its name is put together only for an error. */
+typedef struct where {
+    const char *list; /* or the table that it is in; NULL for a field of the message */
+    size_t position;  /* from 1; 0 in a table */
+    const char *name; /* NULL for an element of a list */
+} where;
+
+typedef struct label {
+    char text[64];
+} label;
+
+/* "title", "retry.attempts", "targets[1]", "targets[1].value" */
+static label label_of(const where *at) {
+    label made;
+    char place[24] = "";
+    if (at->position > 0)
+        snprintf(place, sizeof place, "[%zu]", at->position);
+    snprintf(made.text, sizeof made.text, "%s%s%s%s", at->list ? at->list : "", place,
+             at->list && at->name ? "." : "", at->name ? at->name : "");
+    return made;
+}
+
+#define LABEL(at) (label_of(at).text)
+
+/* A field: its name, what checks its value. */
+typedef nh_err (*check_fn)(const nh_value *value, const where *at, nh_message *to, nh_error *error);
 typedef struct field {
     const char *name;
+    size_t length;
     check_fn check;
 } field;
 
-static nh_err wrong_kind(const nh_value *value, const char *name, const char *wanted,
+#define FIELD(name, check)                                                                         \
+    { name, sizeof(name) - 1, check }
+
+static nh_err wrong_kind(const nh_value *value, const where *at, const char *wanted,
                          nh_error *error) {
-    return nh_fail(error, NH_E_INVALID, "%s: must be %s, not %s", name, wanted,
+    return nh_fail(error, NH_E_INVALID, "%s: must be %s, not %s", LABEL(at), wanted,
                    kind_names[nh_value_kind(value)]);
 }
 
@@ -51,9 +78,10 @@ static bool is_list(const nh_value *value) {
            (nh_value_kind(value) == NH_MAP && nh_value_count(value) == 0);
 }
 
-static nh_err check_utf8(const char *text, size_t length, const char *name, nh_error *error) {
-    return nh_utf8_valid(text, length) ? NH_OK
-                                       : nh_fail(error, NH_E_INVALID, "%s: is not UTF-8", name);
+static nh_err check_utf8(const char *text, size_t length, const where *at, nh_error *error) {
+    return nh_utf8_valid(text, length)
+               ? NH_OK
+               : nh_fail(error, NH_E_INVALID, "%s: is not UTF-8", LABEL(at));
 }
 
 /* A nil is as good as a field that is not there. */
@@ -61,38 +89,49 @@ static bool has(const nh_value *root, const char *name) {
     return nh_value_kind(nh_value_get(root, name)) != NH_NIL;
 }
 
-/* Checks every key of a map against a table of fields and each value by its field's check. */
-static nh_err check_fields(const nh_value *map, const field *fields, size_t count,
-                           const char *prefix, nh_message *to, nh_error *error) {
-    for (size_t i = 0; i < nh_value_count(map); i++) {
-        const nh_value *key = nh_value_key(map, i);
-        const field *known = NULL;
-        for (size_t f = 0; f < count && !known; f++)
-            if (nh_value_is(key, fields[f].name))
-                known = &fields[f];
-        if (!known) {
-            const char *names[32];
-            size_t length;
-            const char *name = nh_value_bytes(key, &length);
-            for (size_t f = 0; f < count; f++)
-                names[f] = fields[f].name;
-            if (!name || !nh_utf8_valid(name, length) || nh_control_at(name, length) < length)
-                return nh_fail(error, NH_E_INVALID, "%s: every key must be a name",
-                               *prefix ? prefix : "message");
-            const char *near = nh_nearest(name, length, names, count);
-            return nh_fail(error, NH_E_INVALID, "%s%.*s: unknown field%s%s%s", prefix,
-                           (int)(length < 64 ? length : nh_utf8_floor(name, 64)), name,
-                           near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-        }
-        const nh_value *value = nh_value_at(map, i);
-        char full[128];
-        const char *full_name = known->name;
-        if (*prefix) {
-            snprintf(full, sizeof full, "%s%s", prefix, known->name);
-            full_name = full;
-        }
-        nh_err failed =
-            nh_value_kind(value) == NH_NIL ? NH_OK : known->check(value, full_name, to, error);
+/* What is said of a key that is no field of the table at `in`. */
+static nh_err unknown_field(const nh_value *key, const field *fields, size_t count, const where *in,
+                            nh_error *error) {
+    const char *names[32];
+    size_t length;
+    const char *name = nh_value_bytes(key, &length), *dot = in->list ? "." : "";
+    for (size_t f = 0; f < count; f++)
+        names[f] = fields[f].name;
+    if (!name || !nh_utf8_valid(name, length) || nh_control_at(name, length) < length)
+        return nh_fail(error, NH_E_INVALID, "%s%s: every key must be a name",
+                       in->list ? LABEL(in) : "message", dot);
+    const char *near = nh_nearest(name, length, names, count);
+    return nh_fail(error, NH_E_INVALID, "%s%s%.*s: unknown field%s%s%s", LABEL(in), dot,
+                   (int)(length < 64 ? length : nh_utf8_floor(name, 64)), name,
+                   near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+}
+
+static const field *find_field(const nh_value *key, const field *fields, size_t count) {
+    size_t length;
+    const char *name = nh_value_bytes(key, &length);
+    for (size_t f = 0; f < count && name; f++)
+        if (fields[f].length == length && memcmp(fields[f].name, name, length) == 0)
+            return &fields[f];
+    return NULL;
+}
+
+/* Checks every key of a map against a table of fields and each value by its field's check. `in` is
+ * where the map stands. `seen` gets a bit for each field that is there, by its place in the table.
+ */
+static nh_err check_fields(const nh_value *map, const field *fields, size_t count, const where *in,
+                           nh_message *to, uint32_t *seen, nh_error *error) {
+    size_t pairs = nh_value_count(map);
+    *seen = 0;
+    for (size_t i = 0; i < pairs; i++) {
+        const nh_value *key = nh_value_key(map, i), *value = nh_value_at(map, i);
+        const field *known = find_field(key, fields, count);
+        if (!known)
+            return unknown_field(key, fields, count, in, error);
+        if (nh_value_kind(value) == NH_NIL)
+            continue;
+        *seen |= UINT32_C(1) << (known - fields);
+        const where at = {.list = in->list, .position = in->position, .name = known->name};
+        nh_err failed = known->check(value, &at, to, error);
         if (failed)
             return failed;
     }
@@ -101,184 +140,182 @@ static nh_err check_fields(const nh_value *map, const field *fields, size_t coun
 
 /* ---------------------------------------------------------------- checks */
 
-static nh_err check_text(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
+static nh_err check_text(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
     (void)to;
     size_t length;
     const char *text = nh_value_bytes(value, &length);
     if (nh_value_kind(value) != NH_STRING)
-        return wrong_kind(value, name, "a string", error);
-    return check_utf8(text, length, name, error);
+        return wrong_kind(value, at, "a string", error);
+    return check_utf8(text, length, at, error);
 }
 
 /* One line of 1 to `longest` bytes without control characters. */
-static nh_err check_line(const nh_value *value, const char *name, size_t longest, nh_error *error) {
+static nh_err check_line(const nh_value *value, const where *at, size_t longest, nh_error *error) {
     size_t length;
     const char *text = nh_value_bytes(value, &length);
-    nh_err failed = check_text(value, name, NULL, error);
+    nh_err failed = check_text(value, at, NULL, error);
     if (failed)
         return failed;
     if (length == 0 || length > longest)
-        return nh_fail(error, NH_E_INVALID, "%s: must have 1 to %zu bytes, not %zu", name, longest,
-                       length);
-    size_t at = nh_control_at(text, length);
-    if (at == length)
+        return nh_fail(error, NH_E_INVALID, "%s: must have 1 to %zu bytes, not %zu", LABEL(at),
+                       longest, length);
+    size_t control = nh_control_at(text, length);
+    if (control == length)
         return NH_OK;
     return nh_fail(error, NH_E_INVALID, "%s: control character 0x%02X at byte %zu is not allowed",
-                   name, (unsigned char)text[at], at + 1);
+                   LABEL(at), (unsigned char)text[control], control + 1);
 }
 
-static nh_err check_id(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
+static nh_err check_id(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
     (void)to;
-    return check_line(value, name, NH_ID_MAX, error);
+    return check_line(value, at, NH_ID_MAX, error);
 }
 
-static nh_err check_name(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
+static nh_err check_name(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
     (void)to;
-    return check_line(value, name, KEY_LONGEST, error);
+    return check_line(value, at, KEY_LONGEST, error);
 }
 
-static nh_err check_one_of(const nh_value *value, const char *name, const char *const *words,
+static nh_err check_one_of(const nh_value *value, const where *at, const char *const *words,
                            size_t count, size_t *index, nh_error *error) {
     if (nh_value_kind(value) != NH_STRING)
-        return wrong_kind(value, name, "a string", error);
-    char list[128] = "";
-    for (size_t i = 0; i < count; i++) {
+        return wrong_kind(value, at, "a string", error);
+    for (size_t i = 0; i < count; i++)
         if (nh_value_is(value, words[i])) {
             *index = i;
             return NH_OK;
         }
+    char list[128] = "";
+    for (size_t i = 0; i < count; i++)
         strcat(strcat(list, i == 0 ? "" : ", "), words[i]);
-    }
     size_t length;
     const char *text = nh_value_bytes(value, &length);
-    return nh_fail(error, NH_E_INVALID, "%s: '%.*s' is not one of %s", name,
+    return nh_fail(error, NH_E_INVALID, "%s: '%.*s' is not one of %s", LABEL(at),
                    nh_utf8_valid(text, length) ? (int)nh_utf8_floor(text, length < 64 ? length : 64)
                                                : 0,
                    text, list);
 }
 
-static nh_err check_bool(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
+static nh_err check_bool(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
     (void)to;
-    return nh_value_kind(value) == NH_BOOL ? NH_OK : wrong_kind(value, name, "a boolean", error);
+    return nh_value_kind(value) == NH_BOOL ? NH_OK : wrong_kind(value, at, "a boolean", error);
 }
 
-static nh_err check_format(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_format(const nh_value *value, const where *at, nh_message *to,
                            nh_error *error) {
     (void)to;
     static const char *const words[] = {"text", "markdown", "html"};
-    return check_one_of(value, name, words, 3, &(size_t){0}, error);
+    return check_one_of(value, at, words, 3, &(size_t){0}, error);
 }
 
-static nh_err check_priority(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_priority(const nh_value *value, const where *at, nh_message *to,
                              nh_error *error) {
     static const char *const words[NH_PRIORITIES] = {"low", "normal", "high", "urgent"};
     size_t index = NH_NORMAL;
-    nh_err failed = check_one_of(value, name, words, NH_PRIORITIES, &index, error);
+    nh_err failed = check_one_of(value, at, words, NH_PRIORITIES, &index, error);
     to->priority = (uint8_t)index;
     return failed;
 }
 
 /* A finite number within [low, high]. */
-static nh_err check_number(const nh_value *value, const char *name, double low, double high,
+static nh_err check_number(const nh_value *value, const where *at, double low, double high,
                            double *out, nh_error *error) {
     if (nh_value_kind(value) != NH_INT && nh_value_kind(value) != NH_REAL)
-        return wrong_kind(value, name, "a number", error);
+        return wrong_kind(value, at, "a number", error);
     *out = nh_value_real(value, 0);
     if (!(*out >= low && *out <= high))
-        return nh_fail(error, NH_E_INVALID, "%s: must be between %g and %g", name, low, high);
+        return nh_fail(error, NH_E_INVALID, "%s: must be between %g and %g", LABEL(at), low, high);
     return NH_OK;
 }
 
-static nh_err check_deliver_at(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_deliver_at(const nh_value *value, const where *at, nh_message *to,
                                nh_error *error) {
-    return check_number(value, name, 0, 1e11, &to->deliver_at, error);
+    return check_number(value, at, 0, 1e11, &to->deliver_at, error);
 }
 
-static nh_err check_expires_at(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_expires_at(const nh_value *value, const where *at, nh_message *to,
                                nh_error *error) {
-    return check_number(value, name, 0, 1e11, &to->expires_at, error);
+    return check_number(value, at, 0, 1e11, &to->expires_at, error);
 }
 
-static nh_err check_timeout(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_timeout(const nh_value *value, const where *at, nh_message *to,
                             nh_error *error) {
-    return check_number(value, name, 0.001, 1e9, &to->timeout, error);
+    return check_number(value, at, 0.001, 1e9, &to->timeout, error);
 }
 
-static nh_err check_attempts(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_attempts(const nh_value *value, const where *at, nh_message *to,
                              nh_error *error) {
     (void)to;
     double attempts;
-    nh_err failed = check_number(value, name, 1, ATTEMPTS_MOST, &attempts, error);
+    nh_err failed = check_number(value, at, 1, ATTEMPTS_MOST, &attempts, error);
     if (!failed && (double)(int)attempts != attempts)
-        failed = nh_fail(error, NH_E_INVALID, "%s: must be a whole number", name);
+        failed = nh_fail(error, NH_E_INVALID, "%s: must be a whole number", LABEL(at));
     return failed;
 }
 
-static nh_err check_backoff(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_backoff(const nh_value *value, const where *at, nh_message *to,
                             nh_error *error) {
     (void)to;
     static const char *const words[] = {"exponential", "linear", "fixed"};
-    return check_one_of(value, name, words, 3, &(size_t){0}, error);
+    return check_one_of(value, at, words, 3, &(size_t){0}, error);
 }
 
-static nh_err check_pause(const nh_value *value, const char *name, nh_message *to,
-                          nh_error *error) {
+static nh_err check_pause(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
     (void)to;
-    return check_number(value, name, 0, 86400, &(double){0}, error);
+    return check_number(value, at, 0, 86400, &(double){0}, error);
 }
 
-static nh_err check_multiplier(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_multiplier(const nh_value *value, const where *at, nh_message *to,
                                nh_error *error) {
     (void)to;
-    return check_number(value, name, 1, 100, &(double){0}, error);
+    return check_number(value, at, 1, 100, &(double){0}, error);
 }
 
-static nh_err check_jitter(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_jitter(const nh_value *value, const where *at, nh_message *to,
                            nh_error *error) {
     (void)to;
-    return check_number(value, name, 0, 1, &(double){0}, error);
+    return check_number(value, at, 0, 1, &(double){0}, error);
 }
 
-static nh_err check_retry(const nh_value *value, const char *name, nh_message *to,
-                          nh_error *error) {
-    static const field fields[] = {{"attempts", check_attempts},
-                                   {"backoff", check_backoff},
-                                   {"initial", check_pause},
-                                   {"max", check_pause},
-                                   {"multiplier", check_multiplier},
-                                   {"jitter", check_jitter}};
+static nh_err check_retry(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+    static const field fields[] = {
+        FIELD("attempts", check_attempts),     FIELD("backoff", check_backoff),
+        FIELD("initial", check_pause),         FIELD("max", check_pause),
+        FIELD("multiplier", check_multiplier), FIELD("jitter", check_jitter)};
     if (!is_map(value))
-        return wrong_kind(value, name, "a table", error);
-    return check_fields(value, fields, sizeof fields / sizeof *fields, "retry.", to, error);
+        return wrong_kind(value, at, "a table", error);
+    const where in = {.list = "retry"};
+    return check_fields(value, fields, sizeof fields / sizeof *fields, &in, to, &(uint32_t){0},
+                        error);
 }
 
 /* Every string in a free table must be UTF-8: adapters make JSON of it. The depth is bounded by the
  * document's. */
-static nh_err check_strings(const nh_value *value, const char *name, nh_error *error) {
+static nh_err check_strings(const nh_value *value, const where *at, nh_error *error) {
     size_t length;
     const char *text = nh_value_bytes(value, &length);
     if (nh_value_kind(value) == NH_STRING)
-        return check_utf8(text, length, name, error);
+        return check_utf8(text, length, at, error);
     for (size_t i = 0; i < nh_value_count(value); i++) {
-        nh_err failed = check_strings(nh_value_at(value, i), name, error);
+        nh_err failed = check_strings(nh_value_at(value, i), at, error);
         const nh_value *key = nh_value_key(value, i);
         if (!failed && key)
-            failed = check_strings(key, name, error);
+            failed = check_strings(key, at, error);
         if (failed)
             return failed;
     }
     return NH_OK;
 }
 
-static nh_err check_map(const nh_value *value, const char *name, nh_message *to, nh_error *error) {
+static nh_err check_map(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
     (void)to;
-    return is_map(value) ? check_strings(value, name, error)
-                         : wrong_kind(value, name, "a table", error);
+    return is_map(value) ? check_strings(value, at, error)
+                         : wrong_kind(value, at, "a table", error);
 }
 
-static nh_err check_platform(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_platform(const nh_value *value, const where *at, nh_message *to,
                              nh_error *error) {
-    nh_err failed = check_map(value, name, to, error);
+    nh_err failed = check_map(value, at, to, error);
     for (size_t i = 0; i < nh_value_count(value) && !failed; i++)
         if (!is_map(nh_value_at(value, i))) {
             size_t length;
@@ -290,159 +327,170 @@ static nh_err check_platform(const nh_value *value, const char *name, nh_message
     return failed;
 }
 
-static nh_err check_target_part(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_target_part(const nh_value *value, const where *at, nh_message *to,
                                 nh_error *error) {
     (void)to;
-    return check_line(value, name, TARGET_LONGEST, error);
+    return check_line(value, at, TARGET_LONGEST, error);
 }
 
-static nh_err check_targets(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_target(const nh_value *target, const where *at, nh_message *to,
+                           nh_error *error) {
+    enum { PLATFORM, TYPE, VALUE };
+    static const field fields[] = {[PLATFORM] = FIELD("platform", check_target_part),
+                                   [TYPE] = FIELD("type", check_target_part),
+                                   [VALUE] = FIELD("value", check_target_part)};
+    if (nh_value_kind(target) == NH_STRING)
+        return check_line(target, at, TARGET_LONGEST, error);
+    if (nh_value_kind(target) != NH_MAP)
+        return wrong_kind(target, at, "a string or a table", error);
+    uint32_t seen;
+    nh_err failed = check_fields(target, fields, 3, at, to, &seen, error);
+    if (!failed && !(seen & (1u << PLATFORM | 1u << VALUE)))
+        failed = nh_fail(error, NH_E_INVALID, "%s.platform or value is missing", LABEL(at));
+    return failed;
+}
+
+static nh_err check_targets(const nh_value *value, const where *at, nh_message *to,
                             nh_error *error) {
-    static const field fields[] = {
-        {"platform", check_target_part}, {"type", check_target_part}, {"value", check_target_part}};
+    size_t count = nh_value_count(value);
     if (!is_list(value))
-        return wrong_kind(value, name, "a list", error);
-    if (nh_value_count(value) > NH_TARGETS_MAX)
+        return wrong_kind(value, at, "a list", error);
+    if (count > NH_TARGETS_MAX)
         return nh_fail(error, NH_E_TOO_LARGE, "targets: %zu are given, at most %d are allowed",
-                       nh_value_count(value), NH_TARGETS_MAX);
-    for (size_t i = 0; i < nh_value_count(value); i++) {
-        const nh_value *target = nh_value_at(value, i);
-        char place[48];
-        snprintf(place, sizeof place, "targets[%zu]", i + 1);
-        nh_err failed;
-        if (nh_value_kind(target) == NH_STRING) {
-            failed = check_line(target, place, TARGET_LONGEST, error);
-        } else if (nh_value_kind(target) == NH_MAP) {
-            strcat(place, ".");
-            failed = check_fields(target, fields, 3, place, to, error);
-            if (!failed && !has(target, "platform") && !has(target, "value"))
-                failed = nh_fail(error, NH_E_INVALID, "%splatform or value is missing", place);
-        } else {
-            failed = wrong_kind(target, place, "a string or a table", error);
-        }
-        if (failed)
-            return failed;
+                       count, NH_TARGETS_MAX);
+    nh_err failed = NH_OK;
+    for (size_t i = 0; i < count && !failed; i++) {
+        const where one = {.list = at->name, .position = i + 1};
+        failed = check_target(nh_value_at(value, i), &one, to, error);
     }
-    return NH_OK;
+    return failed;
 }
 
-static nh_err check_content(const nh_value *value, const char *name, nh_message *to,
+static nh_err check_content(const nh_value *value, const where *at, nh_message *to,
                             nh_error *error) {
     (void)to;
     if (nh_value_kind(value) != NH_STRING && nh_value_kind(value) != NH_BINARY)
-        return wrong_kind(value, name, "a string", error);
+        return wrong_kind(value, at, "a string", error);
     return NH_OK;
 }
 
-static nh_err check_attachments(const nh_value *value, const char *name, nh_message *to,
-                                nh_error *error) {
-    static const field fields[] = {{"name", check_name},
-                                   {"content_type", check_name},
-                                   {"content", check_content},
-                                   {"path", check_target_part},
-                                   {"inline_id", check_name}};
-    if (!is_list(value))
-        return wrong_kind(value, name, "a list", error);
-    if (nh_value_count(value) > NH_ATTACHMENTS_MAX)
-        return nh_fail(error, NH_E_TOO_LARGE, "attachments: %zu are given, at most %d are allowed",
-                       nh_value_count(value), NH_ATTACHMENTS_MAX);
-    for (size_t i = 0; i < nh_value_count(value); i++) {
-        const nh_value *attachment = nh_value_at(value, i);
-        char place[48];
-        snprintf(place, sizeof place, "attachments[%zu]", i + 1);
-        if (nh_value_kind(attachment) != NH_MAP)
-            return wrong_kind(attachment, place, "a table", error);
-        bool content = has(attachment, "content");
-        bool path = has(attachment, "path");
-        if (content == path)
-            return nh_fail(error, NH_E_INVALID, "%s: needs %s content or path", place,
-                           content ? "only one of" : "either");
-        if (content && !has(attachment, "name"))
-            return nh_fail(error, NH_E_INVALID, "%s.name: is missing", place);
-        strcat(place, ".");
-        nh_err failed =
-            check_fields(attachment, fields, sizeof fields / sizeof *fields, place, to, error);
-        if (failed)
-            return failed;
-    }
-    return NH_OK;
+static nh_err check_attachment(const nh_value *attachment, const where *at, nh_message *to,
+                               nh_error *error) {
+    static const field fields[] = {FIELD("name", check_name), FIELD("content_type", check_name),
+                                   FIELD("content", check_content),
+                                   FIELD("path", check_target_part),
+                                   FIELD("inline_id", check_name)};
+    if (nh_value_kind(attachment) != NH_MAP)
+        return wrong_kind(attachment, at, "a table", error);
+    bool content = has(attachment, "content");
+    bool path = has(attachment, "path");
+    if (content == path)
+        return nh_fail(error, NH_E_INVALID, "%s: needs %s content or path", LABEL(at),
+                       content ? "only one of" : "either");
+    if (content && !has(attachment, "name"))
+        return nh_fail(error, NH_E_INVALID, "%s.name: is missing", LABEL(at));
+    return check_fields(attachment, fields, sizeof fields / sizeof *fields, at, to, &(uint32_t){0},
+                        error);
 }
+
+static nh_err check_attachments(const nh_value *value, const where *at, nh_message *to,
+                                nh_error *error) {
+    size_t count = nh_value_count(value);
+    if (!is_list(value))
+        return wrong_kind(value, at, "a list", error);
+    if (count > NH_ATTACHMENTS_MAX)
+        return nh_fail(error, NH_E_TOO_LARGE, "attachments: %zu are given, at most %d are allowed",
+                       count, NH_ATTACHMENTS_MAX);
+    nh_err failed = NH_OK;
+    for (size_t i = 0; i < count && !failed; i++) {
+        const where one = {.list = at->name, .position = i + 1};
+        failed = check_attachment(nh_value_at(value, i), &one, to, error);
+    }
+    return failed;
+}
+
+enum { ID, TITLE, BODY, TEMPLATE = 6 };
 
 static const field message_fields[] = {
-    {"id", check_id},
-    {"title", check_text},
-    {"body", check_text},
-    {"format", check_format},
-    {"priority", check_priority},
-    {"targets", check_targets},
-    {"template", check_name},
-    {"variables", check_map},
-    {"metadata", check_map},
-    {"attachments", check_attachments},
-    {"platform", check_platform},
-    {"deliver_at", check_deliver_at},
-    {"expires_at", check_expires_at},
-    {"timeout", check_timeout},
-    {"retry", check_retry},
-    {"untrusted", check_bool},
-    {"on_complete", check_name}, /* names of callbacks of the rules */
-    {"on_error", check_name},
-    {"on_retry", check_name},
-    {"on_progress", check_name},
+    [ID] = FIELD("id", check_id),
+    [TITLE] = FIELD("title", check_text),
+    [BODY] = FIELD("body", check_text),
+    FIELD("format", check_format),
+    FIELD("priority", check_priority),
+    FIELD("targets", check_targets),
+    [TEMPLATE] = FIELD("template", check_name),
+    FIELD("variables", check_map),
+    FIELD("metadata", check_map),
+    FIELD("attachments", check_attachments),
+    FIELD("platform", check_platform),
+    FIELD("deliver_at", check_deliver_at),
+    FIELD("expires_at", check_expires_at),
+    FIELD("timeout", check_timeout),
+    FIELD("retry", check_retry),
+    FIELD("untrusted", check_bool),
+    FIELD("on_complete", check_name), /* names of callbacks of the rules */
+    FIELD("on_error", check_name),
+    FIELD("on_retry", check_name),
+    FIELD("on_progress", check_name),
 };
+
+_Static_assert(sizeof message_fields / sizeof *message_fields <= 32, "a bit for each in `seen`");
 
 /* -------------------------------------------------------------- life cycle */
 
-nh_message *nh_message_create(const nh_doc *doc, size_t largest, nh_error *error) {
+/* Checks all of a document; fills in what the fields say, and where the id is. */
+static nh_err check(const nh_doc *doc, size_t largest, nh_message *to, const nh_value **id,
+                    nh_error *error) {
+    static const where whole = {.name = "message"}, inside = {.list = NULL};
     const nh_value *root = nh_doc_root(doc);
-    size_t length;
-    const void *bytes = nh_doc_bytes(doc, &length);
-    if (!is_map(root)) {
-        wrong_kind(root, "message", "a table", error);
+    uint32_t seen;
+    if (!is_map(root))
+        return wrong_kind(root, &whole, "a table", error);
+    if (to->length > largest)
+        return nh_fail(error, NH_E_TOO_LARGE, "message: %zu bytes, at most %zu are allowed",
+                       to->length, largest);
+    nh_err failed =
+        check_fields(root, message_fields, sizeof message_fields / sizeof *message_fields, &inside,
+                     to, &seen, error);
+    if (failed)
+        return failed;
+    if (!(seen & (1u << TITLE | 1u << BODY | 1u << TEMPLATE)))
+        return nh_fail(error, NH_E_INVALID, "message: needs a title, a body or a template");
+    if (to->expires_at > 0 && to->expires_at <= to->created_at)
+        return nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past",
+                       to->created_at - to->expires_at);
+    *id = seen & 1u << ID ? nh_value_get(root, "id") : NULL;
+    return NH_OK;
+}
+
+nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_error *error) {
+    nh_message head = {.priority = NH_NORMAL, .timeout = -1, .created_at = now};
+    const nh_value *given = NULL;
+    const void *bytes = nh_doc_bytes(doc, &head.length);
+    if (check(doc, largest, &head, &given, error) != NH_OK)
         return NULL;
-    }
-    if (length > largest) {
-        nh_fail(error, NH_E_TOO_LARGE, "message: %zu bytes, at most %zu are allowed", length,
-                largest);
-        return NULL;
-    }
     size_t id_length;
-    const char *id = nh_value_bytes(nh_value_get(root, "id"), &id_length);
+    const char *id = nh_value_bytes(given, &id_length);
     if (!id)
         id_length = NH_ID_LENGTH;
-    nh_message *message = malloc(sizeof *message + length + id_length + 1);
-    if (!message) {
+    char *block = malloc(NH_MESSAGE_FRONT + sizeof head + head.length + id_length + 1);
+    if (!block) {
         nh_fail_memory(error);
         return NULL;
     }
-    *message = (nh_message){.priority = NH_NORMAL, .timeout = -1, .length = length};
+    nh_message *message = (nh_message *)(void *)(block + NH_MESSAGE_FRONT);
+    memcpy(message, &head, sizeof head);
     atomic_init(&message->refs, 1);
-    message->created_at = nh_wall();
-    if (check_fields(root, message_fields, sizeof message_fields / sizeof *message_fields, "",
-                     message, error))
-        goto fail;
-    if (!has(root, "title") && !has(root, "body") && !has(root, "template")) {
-        nh_fail(error, NH_E_INVALID, "message: needs a title, a body or a template");
-        goto fail;
-    }
-    if (message->expires_at > 0 && message->expires_at <= message->created_at) {
-        nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past",
-                message->created_at - message->expires_at);
-        goto fail;
-    }
-    memcpy(message->bytes, bytes, length);
-    char *own = message->bytes + length;
+    memcpy(message->bytes, bytes, head.length);
+    char *own = message->bytes + head.length;
     message->id = own;
     if (id) {
         memcpy(own, id, id_length);
         own[id_length] = '\0';
     } else {
-        nh_id_make(own);
+        nh_id_make_at(own, now);
     }
     return message;
-fail:
-    free(message);
-    return NULL;
 }
 
 nh_message *nh_message_ref(nh_message *message) {
@@ -452,7 +500,7 @@ nh_message *nh_message_ref(nh_message *message) {
 
 void nh_message_unref(nh_message *message) {
     if (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1)
-        free(message);
+        free((char *)message - NH_MESSAGE_FRONT);
 }
 
 size_t nh_message_size(const nh_message *message) {

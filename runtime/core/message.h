@@ -22,10 +22,14 @@ typedef struct nh_message {
     char bytes[];
 } nh_message;
 
+/* Bytes in front of each message that are its handle's: a message and its handle live and die
+ * together, so they are one allocation. */
+#define NH_MESSAGE_FRONT 136
+
 /* Checks a document against the message's fields (docs: the Message table) and copies it. `largest`
- * bounds its packed size. Errors: NH_E_INVALID, NH_E_TOO_LARGE, NH_E_EXPIRED, NH_E_INTERNAL, each
- * naming the field. */
-nh_message *nh_message_create(const nh_doc *doc, size_t largest, nh_error *error);
+ * bounds its packed size, `now` is the wall clock's seconds. Errors: NH_E_INVALID, NH_E_TOO_LARGE,
+ * NH_E_EXPIRED, NH_E_INTERNAL, each naming the field. */
+nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_error *error);
 nh_message *nh_message_ref(nh_message *message);
 void nh_message_unref(nh_message *message);
 /* What the queue counts for it. */

@@ -1,5 +1,5 @@
-/* utf8.c — every text field of every message passes here, so plain ASCII is tested eight bytes at a
- * time. */
+/* utf8.c — every text and every key of every message passes here, so plain ASCII is tested eight
+ * bytes at a time. */
 #include "runtime/core/utf8.h"
 
 #include <stdint.h>
@@ -37,17 +37,26 @@ static size_t character(const unsigned char *s, size_t left) {
     return size;
 }
 
+/* The place before which all is ASCII: the length, or at most seven bytes short of the first byte
+ * that is not. */
+static size_t ascii(const unsigned char *s, size_t i, size_t length) {
+    uint64_t eight;
+    for (; length - i >= sizeof eight; i += sizeof eight) {
+        memcpy(&eight, s + i, sizeof eight);
+        if (eight & UINT64_C(0x8080808080808080))
+            return i;
+    }
+    unsigned char all = 0;
+    for (size_t at = i; at < length; at++)
+        all |= s[at];
+    return all < 0x80 ? length : i;
+}
+
 bool nh_utf8_valid(const char *text, size_t length) {
     const unsigned char *s = (const unsigned char *)text;
     size_t i = 0;
     while (i < length) {
-        uint64_t eight;
-        while (length - i >= sizeof eight) {
-            memcpy(&eight, s + i, sizeof eight);
-            if (eight & UINT64_C(0x8080808080808080))
-                break;
-            i += sizeof eight;
-        }
+        i = ascii(s, i, length);
         if (i == length)
             break;
         size_t size = character(s + i, length - i);

@@ -538,6 +538,84 @@ static void a_writer_tells_of_its_misuse(void) {
     nh_writer_destroy(NULL);
 }
 
+/* A list and a map of `count` in one map, their counts told before or never. */
+static nh_doc *counted(nh_writer *writer, size_t count, bool told) {
+    told ? nh_writer_map(writer, 2) : nh_writer_open_map(writer);
+    nh_writer_cstring(writer, "list");
+    told ? nh_writer_array(writer, count) : nh_writer_open_array(writer);
+    for (size_t i = 0; i < count; i++)
+        nh_writer_int(writer, (int64_t)i);
+    told ? (void)0 : nh_writer_close(writer);
+    nh_writer_cstring(writer, "map");
+    told ? nh_writer_map(writer, count) : nh_writer_open_map(writer);
+    for (size_t i = 0; i < count; i++) {
+        nh_writer_int(writer, (int64_t)i);
+        nh_writer_array(writer, 0);
+    }
+    told ? (void)0 : nh_writer_close(writer);
+    told ? (void)0 : nh_writer_close(writer);
+    return nh_writer_finish(writer, NULL);
+}
+
+static void a_container_may_be_counted_while_it_is_written(void) {
+    static const size_t counts[] = {0, 1, 15, 16, 17, 65535, 65536, 70000};
+    nh_writer *writer = nh_writer_create();
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        size_t told_length = 0, found_length = 1;
+        nh_doc *told = counted(writer, counts[i], true), *found = counted(writer, counts[i], false);
+        if (CHECK(told && found)) {
+            const void *told_bytes = nh_doc_bytes(told, &told_length);
+            const void *found_bytes = nh_doc_bytes(found, &found_length);
+            CHECK_INT(found_length, told_length);
+            CHECK(found_length == told_length && memcmp(found_bytes, told_bytes, told_length) == 0);
+        }
+        nh_doc_unref(told);
+        nh_doc_unref(found);
+    }
+    nh_writer_destroy(writer);
+}
+
+static void what_is_closed_must_be_open_and_even(void) {
+    nh_writer *writer = nh_writer_create();
+    nh_writer_close(writer);
+    check_refused(writer, NH_E_INVALID);
+    nh_writer_array(writer, 1);
+    nh_writer_close(writer); /* its count was told */
+    check_refused(writer, NH_E_INVALID);
+    nh_writer_open_map(writer);
+    nh_writer_cstring(writer, "a key alone");
+    nh_writer_close(writer);
+    check_refused(writer, NH_E_INVALID);
+    nh_writer_open_array(writer);
+    nh_writer_nil(writer);
+    check_refused(writer, NH_E_INVALID); /* left open */
+    for (int i = 0; i < NH_DOC_DEPTH_MAX; i++)
+        nh_writer_open_array(writer);
+    check_refused(writer, NH_E_INVALID);
+    nh_writer_destroy(writer);
+}
+
+static void a_document_can_be_looked_at_without_a_copy(void) {
+    nh_error error;
+    nh_writer *writer = nh_writer_create();
+    for (int count = 1; count < 300; count += 99) {
+        nh_writer_array(writer, (size_t)count);
+        for (int i = 0; i < count; i++)
+            nh_writer_int(writer, i);
+        const nh_doc *doc = nh_writer_look(writer, &error);
+        if (CHECK(doc)) {
+            CHECK_INT(nh_value_count(nh_doc_root(doc)), count);
+            CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(doc), (size_t)count - 1), -1),
+                      count - 1);
+        }
+        nh_writer_clear(writer);
+    }
+    nh_writer_array(writer, 1);
+    CHECK(!nh_writer_look(writer, &error));
+    CHECK_INT(error.code, NH_E_INVALID);
+    nh_writer_destroy(writer);
+}
+
 static void a_value_is_copied_whole(void) {
     nh_doc *doc = sample();
     nh_writer *writer = nh_writer_create();
@@ -568,6 +646,9 @@ int main(void) {
     RUN(random_bytes_are_refused_or_readable);
     RUN(huge_counts_cost_nothing);
     RUN(a_writer_tells_of_its_misuse);
+    RUN(a_container_may_be_counted_while_it_is_written);
+    RUN(what_is_closed_must_be_open_and_even);
+    RUN(a_document_can_be_looked_at_without_a_copy);
     RUN(a_value_is_copied_whole);
     return check_end();
 }

@@ -398,6 +398,43 @@ static void a_batch_is_taken_whole_or_not_at_all(void) {
     nh_hub_unref(hub);
 }
 
+static void a_draft_queues_nothing_before_it_is_sent(void) {
+    nh_hub *hub = open_hub("{}");
+    nh_doc *good = json("{\"title\":\"done\"}"), *bad = json("{\"body\":5}");
+    nh_error error;
+    CHECK(!nh_hub_draft(hub, 0, &error));
+    CHECK_INT(error.code, NH_E_INVALID);
+
+    nh_draft *draft = nh_hub_draft(hub, 2, &error);
+    CHECK_INT(nh_draft_add(draft, good, &error), NH_OK);
+    CHECK_INT(nh_draft_add(draft, bad, &error), NH_E_INVALID);
+    CHECK_STR(error.message, "messages[2].body: must be a string, not a number");
+    CHECK(!nh_draft_send(draft, &error)); /* one is missing */
+    CHECK_INT(error.code, NH_E_INVALID);
+
+    draft = nh_hub_draft(hub, 1, &error);
+    CHECK_INT(nh_draft_add(draft, good, &error), NH_OK);
+    CHECK_INT(nh_draft_add(draft, good, &error), NH_E_INVALID); /* one too many */
+    nh_draft_destroy(draft);
+    CHECK_INT(figure(hub, "", "accepted"), 0);
+
+    draft = nh_hub_draft(hub, 2, &error);
+    CHECK_INT(nh_draft_add(draft, good, &error), NH_OK);
+    CHECK_INT(nh_draft_add(draft, good, &error), NH_OK);
+    nh_batch *batch = nh_draft_send(draft, &error);
+    CHECK(batch && nh_batch_wait(batch, 10) == NH_OK);
+    nh_batch_unref(batch);
+
+    draft = nh_hub_draft(hub, 1, &error);
+    CHECK_INT(nh_draft_add(draft, good, &error), NH_OK);
+    nh_hub_close(hub, 1);
+    CHECK(!nh_draft_send(draft, &error));
+    CHECK_INT(error.code, NH_E_CLOSED);
+    nh_doc_unref(good);
+    nh_doc_unref(bad);
+    nh_hub_unref(hub);
+}
+
 static void cancelling_a_batch_cancels_each(void) {
     nh_hub *hub = open_hub("{}");
     nh_batch *batch = send_batch(hub, "hold", 20);
@@ -538,6 +575,7 @@ int main(void) {
     RUN(urgent_goes_before_low);
     RUN(each_reader_of_a_batch_sees_all_in_one_order);
     RUN(a_batch_is_taken_whole_or_not_at_all);
+    RUN(a_draft_queues_nothing_before_it_is_sent);
     RUN(cancelling_a_batch_cancels_each);
     RUN(an_inbox_merges_and_ends_with_complete);
     RUN(an_inbox_can_be_interrupted);
