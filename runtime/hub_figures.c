@@ -63,7 +63,7 @@ nh_doc *nh_hub_health(nh_hub *hub) {
     uint64_t now = nh_monotonic();
     nh_writer_map(writer, 2);
     nh_writer_cstring(writer, "seen");
-    nh_health_write(hub->health, writer, now);
+    nh_health_write(hub->health, hub->work.gate.lanes, writer, now);
     nh_writer_cstring(writer, "breakers");
     if (hub->work.gate.breakers)
         nh_breaker_write(hub->work.gate.breakers, writer, BREAKERS_SHOWN, now);
