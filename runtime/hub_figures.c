@@ -7,11 +7,49 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/doc.h"
 
-enum { BREAKERS_SHOWN = 1000 };
+enum { HOSTS_SHOWN = 1000 };
+
+/* What hosts and platforms are asked for; zeros of what the configuration has turned off. */
+typedef struct gates {
+    nh_breaker_figures breakers;
+    nh_limiter_figures limiter;
+    nh_lane_figures lanes;
+} gates;
+
+static gates read_gates(nh_hub *hub) {
+    gates figures = {.breakers = {.open = 0}};
+    nh_limiter_read(hub->work.limiter, &figures.limiter);
+    if (hub->work.gate.breakers)
+        nh_breaker_read(hub->work.gate.breakers, &figures.breakers);
+    if (hub->work.gate.lanes)
+        nh_lanes_read(hub->work.gate.lanes, &figures.lanes);
+    return figures;
+}
 
 static void put(nh_writer *writer, const char *name, uint64_t value) {
     nh_writer_cstring(writer, name);
     nh_writer_int(writer, (int64_t)value);
+}
+
+/* Three pairs of an open map. */
+static void write_gates(nh_writer *writer, gates figures) {
+    nh_writer_cstring(writer, "lanes");
+    nh_writer_map(writer, 4);
+    put(writer, "count", figures.lanes.table.keys);
+    put(writer, "in_flight", figures.lanes.held);
+    put(writer, "waiting", figures.lanes.waiting);
+    put(writer, "backoffs", figures.lanes.backoffs);
+    nh_writer_cstring(writer, "rates");
+    nh_writer_map(writer, 3);
+    put(writer, "waiting", figures.limiter.waiting);
+    put(writer, "delayed", figures.limiter.delayed);
+    put(writer, "pauses", figures.limiter.pauses);
+    nh_writer_cstring(writer, "breakers");
+    nh_writer_map(writer, 4);
+    put(writer, "open", figures.breakers.open);
+    put(writer, "half_open", figures.breakers.half_open);
+    put(writer, "opened", figures.breakers.opened);
+    put(writer, "refused", figures.breakers.refused);
 }
 
 nh_doc *nh_hub_stats(nh_hub *hub) {
@@ -22,7 +60,7 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
         return NULL;
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
-    nh_writer_map(writer, 9 + NH_HUB_STATUSES);
+    nh_writer_map(writer, 12 + NH_HUB_STATUSES);
     nh_writer_cstring(writer, "version");
     nh_writer_cstring(writer, nh_version());
     nh_writer_cstring(writer, "uptime");
@@ -54,6 +92,7 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
     put(writer, "direct", atomic_load(&hub->work.counts.http_direct));
     put(writer, "multi", atomic_load(&hub->work.counts.http_multi));
     put(writer, "opened", atomic_load(&hub->work.counts.http_opened));
+    write_gates(writer, read_gates(hub));
     nh_writer_cstring(writer, "generations");
     hub->work.ops->generations(hub->work.engine, writer);
     nh_doc *doc = nh_writer_finish(writer, NULL);
@@ -66,12 +105,17 @@ nh_doc *nh_hub_health(nh_hub *hub) {
     if (!writer)
         return NULL;
     uint64_t now = nh_monotonic();
-    nh_writer_map(writer, 2);
+    nh_writer_map(writer, 3);
     nh_writer_cstring(writer, "seen");
-    nh_health_write(hub->health, writer, now);
+    nh_health_write(hub->health, hub->work.gate.lanes, writer, now);
     nh_writer_cstring(writer, "breakers");
     if (hub->work.gate.breakers)
-        nh_breaker_write(hub->work.gate.breakers, writer, BREAKERS_SHOWN, now);
+        nh_breaker_write(hub->work.gate.breakers, writer, HOSTS_SHOWN, now);
+    else
+        nh_writer_map(writer, 0);
+    nh_writer_cstring(writer, "lanes");
+    if (hub->work.gate.lanes)
+        nh_lanes_write(hub->work.gate.lanes, writer, HOSTS_SHOWN, now);
     else
         nh_writer_map(writer, 0);
     nh_doc *doc = nh_writer_finish(writer, NULL);
@@ -82,16 +126,9 @@ nh_doc *nh_hub_health(nh_hub *hub) {
 char *nh_hub_metrics(nh_hub *hub, size_t *length) {
     nh_queue_figures queue;
     nh_pool_figures pool;
-    nh_breaker_figures breakers = {.open = 0};
-    nh_limiter_figures limiter;
-    nh_lane_figures lanes = {.held = 0};
+    gates figures = read_gates(hub);
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
-    nh_limiter_read(hub->work.limiter, &limiter);
-    if (hub->work.gate.breakers)
-        nh_breaker_read(hub->work.gate.breakers, &breakers);
-    if (hub->work.gate.lanes)
-        nh_lanes_read(hub->work.gate.lanes, &lanes);
     const nh_gauges gauges = {.in_flight = pool.in_flight,
                               .queue_low = queue.ready[NH_LOW],
                               .queue_normal = queue.ready[NH_NORMAL],
@@ -100,16 +137,16 @@ char *nh_hub_metrics(nh_hub *hub, size_t *length) {
                               .queue_scheduled = queue.scheduled,
                               .queue_bytes = queue.bytes,
                               .workers = pool.workers,
-                              .breakers_open = breakers.open,
-                              .breakers_half_open = breakers.half_open,
-                              .breaker_opened = breakers.opened,
-                              .breaker_refused = breakers.refused,
-                              .limiter_waiting = limiter.waiting,
-                              .limiter_delayed = limiter.delayed,
-                              .limiter_pauses = limiter.pauses,
-                              .lane_held = lanes.held,
-                              .lane_waiting = lanes.waiting,
-                              .lane_backoffs = lanes.backoffs,
+                              .breakers_open = figures.breakers.open,
+                              .breakers_half_open = figures.breakers.half_open,
+                              .breaker_opened = figures.breakers.opened,
+                              .breaker_refused = figures.breakers.refused,
+                              .limiter_waiting = figures.limiter.waiting,
+                              .limiter_delayed = figures.limiter.delayed,
+                              .limiter_pauses = figures.limiter.pauses,
+                              .lane_held = figures.lanes.held,
+                              .lane_waiting = figures.lanes.waiting,
+                              .lane_backoffs = figures.lanes.backoffs,
                               .http_direct = atomic_load(&hub->work.counts.http_direct),
                               .http_multi = atomic_load(&hub->work.counts.http_multi),
                               .http_opened = atomic_load(&hub->work.counts.http_opened)};

@@ -123,7 +123,7 @@ function Hub:health()
   local seen = native.health(self)
   return {
     platforms = seen.seen.platforms, targets = seen.seen.targets, left_out = seen.seen.left_out,
-    breakers = seen.breakers,
+    breakers = seen.breakers, lanes = seen.lanes,
     status = status, success_rate = rate, uptime = figures.uptime,
     accepted = figures.accepted, pending = figures.pending, queued = queued,
     in_flight = figures.workers.in_flight, workers = figures.workers.count,

@@ -204,6 +204,9 @@ function Hub:stats() end
 ---@field queue notifyhub.QueueFigures
 ---@field workers { count: integer, in_flight: integer, asleep: integer, memory: integer, grown: integer, shrunk: integer }
 ---@field http { direct: integer, multi: integer, opened: integer } requests by their way; connections of `direct`
+---@field lanes { count: integer, in_flight: integer, waiting: integer, backoffs: integer } of hosts
+---@field rates { waiting: integer, delayed: integer, pauses: integer } of accounts and recipients
+---@field breakers { open: integer, half_open: integer, opened: integer, refused: integer } of hosts
 ---@field generations { number: integer, loaded_at: number, messages: integer }[] of the rules, the newest first
 
 ---@class notifyhub.QueueFigures
@@ -243,9 +246,20 @@ function Hub:metrics() end
 ---@field platforms table<string, notifyhub.View> by account
 ---@field targets table<string, notifyhub.View> by target, without secrets
 ---@field breakers table<string, table> by host: state ("open", "half-open"), retry_in (seconds), failures
+---@field lanes table<string, notifyhub.Lane> by host
 ---@field left_out integer accounts and targets that are not shown: over a thousand
 
+---@class notifyhub.Lane what a host gets
+---@field limit integer transfers that it gets at once
+---@field in_flight integer transfers now
+---@field waiting integer attempts that wait for a place
+---@field oldest number seconds that the first of them has waited
+
 ---@class notifyhub.View what attempts came to; what is not known is absent
+---@field limit? integer this and the three below: of the lane that the last attempt went through
+---@field in_flight? integer
+---@field waiting? integer
+---@field oldest? number
 ---@field state "unknown"|"healthy"|"degraded"|"down"
 ---@field score? number 0 to 1: what `healthiest` chooses by
 ---@field success_rate? number 0 to 1; half after ten minutes

@@ -246,14 +246,16 @@ static int retrying(lua_State *L) {
 /* attempted(account, platform, target, seconds, code, text): code and text of an error, or neither.
  */
 static int attempted(lua_State *L) {
+    const nh_op *op = &nh_strand_running(L)->op;
     const char *code = luaL_optstring(L, 5, NULL);
     const nh_attempt attempt = {.account = luaL_checkstring(L, 1),
                                 .platform = luaL_checkstring(L, 2),
                                 .target = luaL_checkstring(L, 3),
                                 .seconds = luaL_checknumber(L, 4),
                                 .code = code ? nh_err_from_name(code) : NH_OK,
-                                .text = luaL_optstring(L, 6, NULL)};
-    nh_vm_of(L)->setup.host->attempted(nh_strand_running(L)->op.task, &attempt);
+                                .text = luaL_optstring(L, 6, NULL),
+                                .lane = op->lane};
+    nh_vm_of(L)->setup.host->attempted(op->task, &attempt);
     return 0;
 }
 

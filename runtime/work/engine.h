@@ -37,7 +37,8 @@ typedef struct nh_task {
  * host. */
 typedef struct nh_op {
     nh_task *task;
-    bool again; /* of a transfer: it repeats an attempt that failed */
+    bool again;    /* of a transfer: it repeats an attempt that failed */
+    uint64_t lane; /* the host's: which lane the last transfer went through; 0: none */
     void *pending;
 } nh_op;
 
@@ -56,6 +57,7 @@ typedef struct nh_attempt {
     nh_err code;        /* NH_OK: it was delivered */
     const char *text;   /* of the error, as it may be shown; NULL allowed */
     double seconds;
+    uint64_t lane; /* of its op */
 } nh_attempt;
 
 /* `tokens` each `per` seconds, at most `burst` at once. */

@@ -45,6 +45,7 @@ typedef struct subject {
     uint64_t ok, failed, refused; /* in all */
     uint64_t good, bad;           /* decayed, UNIT a call */
     uint64_t age;                 /* which half-life of the clock they are of */
+    uint64_t lane;                /* the last attempt's */
     double success_at, error_at;
     uint32_t latency[BUCKETS]; /* decayed, UNIT a call */
     uint32_t row;
@@ -201,6 +202,7 @@ static void view_of(subject *s, uint64_t now, nh_health_view *view) {
         .failed = s->failed,
         .refused = s->refused,
         .row = s->row,
+        .lane = s->lane,
         .success_at = s->success_at,
         .error_at = s->error_at,
         .error_code = s->error_code,
@@ -266,6 +268,7 @@ void nh_health_note(nh_health *health, nh_health_kind kind, const char *key, siz
     if (!s)
         return;
     decay(s, now);
+    s->lane = attempt->lane;
     if (meaning == SUCCESS) {
         s->ok++;
         s->good += UNIT;
@@ -315,7 +318,7 @@ void nh_health_read(nh_health *health, nh_health_kind kind, nh_keyed_figures *fi
 
 /* ----------------------------------------------------------------- writing */
 
-void nh_health_write_view(const nh_health_view *view, nh_writer *writer) {
+void nh_health_write_view(const nh_health_view *view, const nh_lane_view *lane, nh_writer *writer) {
     const struct {
         const char *name;
         double value; /* negative: absent */
@@ -343,7 +346,7 @@ void nh_health_write_view(const nh_health_view *view, nh_writer *writer) {
     for (size_t i = 0; i < REALS; i++)
         known += reals[i].value >= 0;
     bool error = view->error_code != NH_OK;
-    nh_writer_map(writer, 1 + known + COUNTS + (error ? 2 : 0));
+    nh_writer_map(writer, 1 + known + COUNTS + (error ? 2 : 0) + (lane ? NH_LANE_VIEW_PAIRS : 0));
     nh_writer_cstring(writer, "state");
     nh_writer_cstring(writer, nh_health_state_name(view->state));
     for (size_t i = 0; i < REALS; i++) {
@@ -362,6 +365,8 @@ void nh_health_write_view(const nh_health_view *view, nh_writer *writer) {
         nh_writer_cstring(writer, "last_error");
         nh_writer_cstring(writer, view->error_text);
     }
+    if (lane)
+        nh_lane_write_view(lane, writer);
 }
 
 typedef struct shown {
@@ -394,7 +399,7 @@ static int by_key(const void *a, const void *b) {
 
 /* Writes one kind; returns how many entries it left out. The entries are copied first: their number
  * stands before them, and no lock is held while a writer grows. */
-static size_t write_kind(nh_keyed *table, nh_writer *writer, uint64_t now) {
+static size_t write_kind(nh_keyed *table, nh_lanes *lanes, nh_writer *writer, uint64_t now) {
     nh_keyed_figures figures;
     nh_keyed_read(table, &figures);
     list found = {.table = table, .now = now};
@@ -406,14 +411,17 @@ static size_t write_kind(nh_keyed *table, nh_writer *writer, uint64_t now) {
         qsort(found.at, found.count, sizeof *found.at, by_key);
     nh_writer_map(writer, found.count);
     for (size_t i = 0; i < found.count; i++) {
+        const nh_health_view *view = &found.at[i].view;
+        nh_lane_view lane;
+        bool known = lanes && view->lane && nh_lane_look_named(lanes, view->lane, now, &lane);
         nh_writer_cstring(writer, found.at[i].key);
-        nh_health_write_view(&found.at[i].view, writer);
+        nh_health_write_view(view, known ? &lane : NULL, writer);
     }
     free(found.at);
     return found.left_out;
 }
 
-void nh_health_write(nh_health *health, nh_writer *writer, uint64_t now) {
+void nh_health_write(nh_health *health, nh_lanes *lanes, nh_writer *writer, uint64_t now) {
     static const char *const names[NH_HEALTH_KINDS] = {
         [NH_HEALTH_PLATFORM] = "platforms",
         [NH_HEALTH_TARGET] = "targets",
@@ -422,7 +430,7 @@ void nh_health_write(nh_health *health, nh_writer *writer, uint64_t now) {
     nh_writer_map(writer, NH_HEALTH_KINDS + 1);
     for (int kind = 0; kind < NH_HEALTH_KINDS; kind++) {
         nh_writer_cstring(writer, names[kind]);
-        left_out += write_kind(health->tables[kind], writer, now);
+        left_out += write_kind(health->tables[kind], lanes, writer, now);
     }
     nh_writer_cstring(writer, "left_out");
     nh_writer_int(writer, (int64_t)left_out);

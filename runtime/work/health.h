@@ -6,6 +6,7 @@
 
 #include "runtime/notifyhub.h"
 #include "runtime/work/keyed.h"
+#include "runtime/work/lane.h"
 
 #define NH_HEALTH_TEXT_MAX 159            /* bytes kept of the last error */
 #define NH_HEALTH_SHOWN    ((size_t)1000) /* most entries of a kind in a document */
@@ -32,6 +33,7 @@ typedef struct nh_health_attempt {
     const char *text; /* of the error, redacted; NULL allowed */
     size_t length;
     double seconds; /* it took */
+    uint64_t lane;  /* it went through; 0: none */
 } nh_health_attempt;
 
 typedef struct nh_health_view {
@@ -45,6 +47,7 @@ typedef struct nh_health_view {
     uint32_t row;         /* failures in a row */
     double success_at;    /* seconds since the epoch; 0: never */
     double error_at;      /* the same of the last failure or refusal */
+    uint64_t lane;        /* that the last attempt went through; 0: none */
     nh_err error_code;
     char error_text[NH_HEALTH_TEXT_MAX + 1];
 } nh_health_view;
@@ -70,11 +73,12 @@ bool nh_health_look(nh_health *health, nh_health_kind kind, const char *key, siz
  * and 0.5 while unknown: before what is failing, behind what works. */
 double nh_health_score(nh_health *health, nh_health_kind kind, const char *key, size_t length,
                        uint64_t now);
-/* Writes one view as a map; what is not known is absent. */
-void nh_health_write_view(const nh_health_view *view, nh_writer *writer);
+/* Writes one view as a map; what is not known is absent. `lane` is what its lane is at, NULL when
+ * it has none. */
+void nh_health_write_view(const nh_health_view *view, const nh_lane_view *lane, nh_writer *writer);
 /* Writes a map {platforms = {key = view}, targets = {key = view}, left_out = entries over
- * NH_HEALTH_SHOWN}. */
-void nh_health_write(nh_health *health, nh_writer *writer, uint64_t now);
+ * NH_HEALTH_SHOWN}. `lanes` may be NULL. */
+void nh_health_write(nh_health *health, nh_lanes *lanes, nh_writer *writer, uint64_t now);
 void nh_health_read(nh_health *health, nh_health_kind kind, nh_keyed_figures *figures);
 
 #endif

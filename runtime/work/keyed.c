@@ -213,6 +213,17 @@ nh_entry *nh_keyed_enter(nh_keyed *table, const char *key, size_t length, bool m
     return entry;
 }
 
+nh_entry *nh_keyed_find(nh_keyed *table, uint64_t hash) {
+    shard *home = shard_of(table, hash);
+    pthread_mutex_lock(&home->lock);
+    nh_entry *entry = *bucket_of(table, home, hash);
+    while (entry && entry->hash != hash)
+        entry = entry->next;
+    if (!entry)
+        pthread_mutex_unlock(&home->lock);
+    return entry;
+}
+
 void nh_keyed_reenter(nh_keyed *table, nh_entry *entry) {
     pthread_mutex_lock(&shard_of(table, entry->hash)->lock);
 }

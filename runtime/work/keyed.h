@@ -53,6 +53,8 @@ void nh_keyed_destroy(nh_keyed *table); /* NULL is allowed */
 /* The entry of a key, with its shard locked until nh_keyed_leave. `make`: a new one when there is
  * none. NULL, with nothing locked, when there is none or no room for it. */
 nh_entry *nh_keyed_enter(nh_keyed *table, const char *key, size_t length, bool make, uint64_t now);
+/* The same by an entry's hash, for who keeps no key; it never makes one. */
+nh_entry *nh_keyed_find(nh_keyed *table, uint64_t hash);
 /* The same for an entry that is pinned. */
 void nh_keyed_reenter(nh_keyed *table, nh_entry *entry);
 void nh_keyed_leave(nh_keyed *table, nh_entry *entry);

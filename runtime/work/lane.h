@@ -85,6 +85,15 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load);
 /* What a target's lane is at; all zeros when it has none. */
 void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
                   nh_lane_view *view);
+/* A name of the lane that a slot is or waits in, for those who ask later; 0: none. */
+uint64_t nh_lane_name(const nh_slot *slot);
+/* As nh_lane_look; false when there is no such lane any more. */
+bool nh_lane_look_named(nh_lanes *lanes, uint64_t name, uint64_t now, nh_lane_view *view);
+/* Writes a map of the lanes, at most `most`: {target = {limit, in_flight, waiting, oldest}}. */
+void nh_lanes_write(nh_lanes *lanes, nh_writer *writer, size_t most, uint64_t now);
+/* Writes the pairs of a view, NH_LANE_VIEW_PAIRS of them, into a map that is open. */
+void nh_lane_write_view(const nh_lane_view *view, nh_writer *writer);
+#define NH_LANE_VIEW_PAIRS 4
 void nh_lanes_read(nh_lanes *lanes, nh_lane_figures *figures);
 
 #endif

@@ -268,8 +268,10 @@ nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_er
     p->pass.slot.granted = granted;
     p->pass.slot.again = op->again;
     nh_gate_key(nh_doc_root(request), &p->pass.key, &p->pass.length);
-    if (nh_gate_enter(&operations->work->gate, &p->pass, actor->priority,
-                      nh_loop_now(operations->loop)))
+    bool ready = nh_gate_enter(&operations->work->gate, &p->pass, actor->priority,
+                               nh_loop_now(operations->loop));
+    op->lane = nh_lane_name(&p->pass.slot);
+    if (ready)
         go(p);
     else
         set_waits(p, true);

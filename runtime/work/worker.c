@@ -123,7 +123,8 @@ static void host_attempted(nh_task *base, const nh_attempt *attempt) {
     const nh_health_attempt note = {.code = attempt->code,
                                     .text = attempt->text,
                                     .length = attempt->text ? strlen(attempt->text) : 0,
-                                    .seconds = attempt->seconds};
+                                    .seconds = attempt->seconds,
+                                    .lane = attempt->lane};
     uint64_t now = nh_loop_now(worker->loop);
     double wall = nh_wall();
     if (worker->work->health) {

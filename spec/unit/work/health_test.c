@@ -12,7 +12,7 @@
 #define WALL  1.7e9
 
 static void note_as(nh_health *health, const char *key, nh_err code, double seconds, uint64_t now) {
-    nh_health_attempt attempt = {code, NULL, 0, seconds};
+    nh_health_attempt attempt = {.code = code, .seconds = seconds};
     if (code != NH_OK) {
         attempt.text = "hooks.example.com: no";
         attempt.length = strlen(attempt.text);
@@ -160,7 +160,8 @@ static void cuts_a_long_error(void) {
     char text[1000];
     for (size_t i = 0; i < sizeof text; i += 2)
         text[i] = '\xC3', text[i + 1] = '\xA4';
-    nh_health_attempt attempt = {NH_E_NETWORK, text, sizeof text, 1};
+    nh_health_attempt attempt = {
+        .code = NH_E_NETWORK, .text = text, .length = sizeof text, .seconds = 1};
     nh_health_note(health, NH_HEALTH_TARGET, "t", 1, &attempt, START, WALL);
     nh_health_view view;
     nh_health_look(health, NH_HEALTH_TARGET, "t", 1, START, &view);
@@ -175,13 +176,13 @@ static void writes_a_document(void) {
     note(health, NH_OK, START);
     note(health, NH_E_TLS, START);
     for (size_t i = 0; i < NH_HEALTH_SHOWN + 7; i++) {
-        nh_health_attempt attempt = {NH_OK, NULL, 0, 0.1};
+        nh_health_attempt attempt = {.seconds = 0.1};
         int length = snprintf(key, sizeof key, "t%zu", i);
         nh_health_note(health, NH_HEALTH_TARGET, key, (size_t)length, &attempt, START, WALL);
     }
     nh_writer *writer = nh_writer_create();
     nh_error error = {NH_OK, ""};
-    nh_health_write(health, writer, START);
+    nh_health_write(health, NULL, writer, START);
     nh_doc *doc = nh_writer_finish(writer, &error);
     CHECK_STR(error.message, "");
     const nh_value *root = nh_doc_root(doc);
@@ -201,12 +202,53 @@ static void writes_a_document(void) {
     nh_health_destroy(health);
 }
 
+static void granted(nh_slot *slot) {
+    (void)slot;
+}
+
+/* Of two subjects one went through a lane, in which a slot is held and another one waited for. */
+static void tells_the_lane_of_its_last_attempt(void) {
+    nh_health *health = nh_health_create(0);
+    nh_lanes *lanes = nh_lanes_create((nh_lane_options){1, 1, 1}, 0, NULL);
+    nh_slot held = {.granted = granted}, waiting = {.granted = granted};
+    CHECK(nh_lane_acquire(lanes, "host", 4, NH_NORMAL, &held, START));
+    CHECK(!nh_lane_acquire(lanes, "host", 4, NH_LOW, &waiting, START));
+    nh_health_attempt attempt = {.seconds = 0.1};
+    nh_health_note(health, NH_HEALTH_TARGET, "without", 7, &attempt, START, WALL);
+    attempt.lane = nh_lane_name(&held);
+    nh_health_note(health, NH_HEALTH_TARGET, "with", 4, &attempt, START, WALL);
+    nh_writer *writer = nh_writer_create();
+    nh_writer_map(writer, 2);
+    nh_writer_cstring(writer, "health");
+    nh_health_write(health, lanes, writer, START + 2 * NH_SECOND);
+    nh_writer_cstring(writer, "lanes");
+    nh_lanes_write(lanes, writer, 10, START + 2 * NH_SECOND);
+    nh_doc *doc = nh_writer_finish(writer, NULL);
+    const nh_value *root = nh_doc_root(doc);
+    const nh_value *targets = nh_value_get(nh_value_get(root, "health"), "targets");
+    const nh_value *views[] = {nh_value_get(targets, "with"),
+                               nh_value_get(nh_value_get(root, "lanes"), "host")};
+    for (int i = 0; i < 2; i++) {
+        CHECK_INT(nh_value_int(nh_value_get(views[i], "limit"), -1), 1);
+        CHECK_INT(nh_value_int(nh_value_get(views[i], "in_flight"), -1), 1);
+        CHECK_INT(nh_value_int(nh_value_get(views[i], "waiting"), -1), 1);
+        CHECK(nh_value_real(nh_value_get(views[i], "oldest"), -1) == 2);
+    }
+    CHECK(!nh_value_get(nh_value_get(targets, "without"), "limit"));
+    nh_doc_unref(doc);
+    nh_writer_destroy(writer);
+    CHECK(nh_lane_cancel(lanes, &waiting));
+    nh_lane_release(lanes, &held, NH_LOAD_NONE);
+    nh_lanes_destroy(lanes);
+    nh_health_destroy(health);
+}
+
 static void is_bounded(void) {
     nh_health *health = nh_health_create(64);
     char key[16];
     note(health, NH_OK, START);
     for (int i = 0; i < 1000; i++) {
-        nh_health_attempt attempt = {NH_OK, NULL, 0, 0.1};
+        nh_health_attempt attempt = {.seconds = 0.1};
         int length = snprintf(key, sizeof key, "t%d", i);
         nh_health_note(health, NH_HEALTH_TARGET, key, (size_t)length, &attempt, START, WALL);
     }
@@ -231,7 +273,7 @@ static void is_shared_by_threads(void) {
     for (int i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, note_many, health);
     for (int i = 0; i < 20; i++) {
-        nh_health_write(health, writer, START);
+        nh_health_write(health, NULL, writer, START);
         nh_doc *doc = nh_writer_finish(writer, NULL);
         CHECK(doc);
         nh_doc_unref(doc);
@@ -267,6 +309,7 @@ int main(void) {
     RUN(scores);
     RUN(cuts_a_long_error);
     RUN(writes_a_document);
+    RUN(tells_the_lane_of_its_last_attempt);
     RUN(is_bounded);
     RUN(is_shared_by_threads);
     RUN(tells_what_a_call_costs);
