@@ -1,5 +1,6 @@
 /* message_fuzz.c — JSON text (or packed bytes, when it begins with a NUL) that somebody sends as a
  * message: refused with a reason, or a message whose every field keeps what message.c promises. */
+#include "runtime/core/clock.h"
 #include "runtime/core/doc.h"
 #include "runtime/core/id.h"
 #include "runtime/core/message.h"
@@ -76,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (data[0] != 0)
         must_read_back(doc);
-    nh_message *message = nh_message_create(doc, LARGEST, &error);
+    nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), &error);
     if (message)
         must_be_sound(message, doc);
     else
