@@ -44,6 +44,8 @@ static void drop(nh_owner *owner) {
     if (atomic_fetch_sub_explicit(&hub->memory, 1, memory_order_acq_rel) != 1)
         return;
     nh_pool_destroy(hub->pool);
+    nh_hub_journal_destroy(hub);
+    nh_recent_destroy(hub->recent);
     nh_queue_destroy(hub->work.queue);
     if (hub->work.engine)
         hub->work.ops->close(hub->work.engine);
@@ -60,7 +62,7 @@ static void drop(nh_owner *owner) {
 
 static void cancel(nh_owner *owner, nh_handle *handle) {
     nh_hub *hub = hub_of(owner);
-    if (nh_queue_remove(hub->work.queue, handle)) {
+    if (nh_queue_remove(hub->work.queue, handle) || nh_hub_journal_cancel(hub, handle)) {
         nh_handle_settle(handle, NULL, NH_E_CANCELLED);
         return;
     }
@@ -78,13 +80,24 @@ void nh_hub_leave(nh_hub *hub, size_t count) {
     pthread_mutex_unlock(&hub->lock);
 }
 
-static void count(nh_owner *owner, nh_status status) {
+static void count(nh_owner *owner, nh_handle *handle, nh_status status) {
+    if (atomic_load_explicit(&handle->aside, memory_order_relaxed))
+        return;
     atomic_fetch_add_explicit(&hub_of(owner)->settled[status], 1, memory_order_relaxed);
     nh_metrics_settled(hub_of(owner)->metrics, status);
 }
 
-static void settled(nh_owner *owner) {
-    nh_hub_leave(hub_of(owner), 1);
+static void settled(nh_owner *owner, nh_handle *handle) {
+    nh_hub *hub = hub_of(owner);
+    if (atomic_load_explicit(&handle->aside, memory_order_relaxed))
+        return;
+    if (handle->row)
+        nh_hub_journal_settled(hub, handle);
+    nh_hub_leave(hub, 1);
+}
+
+static void forget(nh_owner *owner, nh_handle *handle) {
+    nh_parked_forget(hub_of(owner)->journal.parked, handle);
 }
 
 /* nh_work's callback: a close waits for callbacks, too. */
@@ -220,6 +233,7 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
                             .hold = hold,
                             .drop = drop,
                             .cancel = cancel,
+                            .forget = forget,
                             .count = count,
                             .settled = settled};
     atomic_init(&hub->users, 1);
@@ -254,13 +268,17 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->work.drain = seconds_option(whole, "reload", "drain", 3600);
     hub->message_bytes = option(whole, "queue", "message_bytes", 32 << 20);
     hub->capacity = option(whole, "queue", "capacity", 100000);
-    hub->work.queue =
-        nh_queue_create(hub->capacity, option(whole, "queue", "bytes", 256 << 20), error);
+    hub->bytes = option(whole, "queue", "bytes", 256 << 20);
+    hub->work.queue = nh_queue_create(hub->capacity, hub->bytes, error);
     if (!hub->work.queue)
+        goto fail;
+    if (nh_hub_recent_open(hub, whole, error) != NH_OK ||
+        nh_hub_journal_open(hub, whole, error) != NH_OK)
         goto fail;
     hub->pool = nh_pool_create(&hub->work, &options, error);
     if (!hub->pool)
         goto fail;
+    nh_hub_journal_start(hub);
     engine->subscribe(hub->work.engine, published, hub->pool);
     nh_hubs_enter(&hub->place, &hub->owner);
     return hub;
@@ -309,7 +327,10 @@ static size_t settle_queued(nh_hub *hub, uint64_t horizon) {
     size_t count, total = 0;
     while ((count = nh_queue_drain(hub->work.queue, horizon, handles, SETTLE_AT_ONCE)) > 0) {
         for (size_t i = 0; i < count; i++)
-            nh_handle_settle(handles[i], NULL, NH_E_CLOSED);
+            if (handles[i]->row)
+                nh_hub_journal_keep(handles[i]);
+            else
+                nh_handle_settle(handles[i], NULL, NH_E_CLOSED);
         total += count;
     }
     return total;
@@ -330,12 +351,18 @@ static size_t finish(nh_hub *hub, uint64_t due) {
     size_t left = due == UINT64_MAX ? 0 : settle_queued(hub, due);
     bool late = false;
     pthread_mutex_lock(&hub->lock);
-    while (atomic_load_explicit(&hub->pending, memory_order_seq_cst) > 0 && !late)
+    while ((atomic_load_explicit(&hub->pending, memory_order_seq_cst) > 0 ||
+            nh_hub_journal_busy(hub)) &&
+           !late)
         late = nh_cond_wait(&hub->changed, &hub->lock, due) == ETIMEDOUT;
     pthread_mutex_unlock(&hub->lock);
+    nh_hub_journal_stop(hub);
     left += settle_queued(hub, 0);
     hub->work.ops->subscribe(hub->work.engine, NULL, NULL);
     left += nh_pool_stop(hub->pool);
+    left += nh_hub_journal_close(hub);
+    left += settle_queued(hub, 0); /* what the journal wrote last */
+    nh_recent_clear(hub->recent);
 
     pthread_mutex_lock(&hub->lock);
     hub->closed = true;

@@ -1,52 +1,63 @@
 /* hub_accept.c — takes messages in: checked, bounded, all of a batch or none of it.
  *
+ * Without a journal a message is accepted by being queued. With one it is accepted by being written
+ * (hub_durable.c) and queued after that. Of messages with one dedupe_key only the first is
+ * accepted: here the table of recent keys decides which that is, with a journal the journal does,
+ * and the table only knows where the first one's handle is.
+ *
  * Thread: any.
  */
 #include "runtime/hub_parts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "runtime/core/batch.h"
 #include "runtime/core/clock.h"
+#include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 
 enum { MESSAGES_A_MOMENT = 64 }; /* of a batch, that are accepted at one time */
 
-/* The two clocks, read together. */
-typedef struct moment {
-    double wall;        /* seconds */
-    uint64_t monotonic; /* ns */
-} moment;
-
-static moment this_moment(void) {
-    return (moment){.wall = nh_wall(), .monotonic = nh_monotonic()};
+static double left_of(double time, double wall) {
+    return time > wall ? time - wall : 0;
 }
 
-/* Turns the message's times into monotonic ones. */
-static void set_times(nh_handle *handle, uint64_t now) {
+nh_moment nh_hub_moment(void) {
+    return (nh_moment){.wall = nh_wall(), .monotonic = nh_monotonic()};
+}
+
+void nh_hub_set_times(nh_handle *handle, nh_moment now) {
     const nh_message *message = handle->message;
-    handle->deadline = nh_after(now, message->timeout);
+    double wall = now.wall;
+    handle->deadline =
+        message->timeout < 0
+            ? UINT64_MAX
+            : nh_after(now.monotonic, left_of(message->created_at + message->timeout, wall));
     if (message->expires_at > 0) {
-        uint64_t expires = nh_after(now, message->expires_at - message->created_at);
+        uint64_t expires = nh_after(now.monotonic, left_of(message->expires_at, wall));
         if (expires < handle->deadline)
             handle->deadline = expires;
     }
-    if (message->deliver_at > message->created_at)
-        handle->release = nh_after(now, message->deliver_at - message->created_at);
+    handle->release =
+        message->deliver_at > wall ? nh_after(now.monotonic, message->deliver_at - wall) : 0;
 }
 
 /* A handle ready to be queued, with a reference for the caller. */
 static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, size_t index,
-                              moment now, nh_error *error) {
+                              nh_moment now, nh_error *error) {
     nh_message *message = nh_message_create(doc, hub->message_bytes, now.wall, error);
     if (!message)
         return NULL;
     nh_handle *handle = nh_handle_create(&hub->owner, message, batch, (uint32_t)index);
-    set_times(handle, now.monotonic);
+    nh_hub_set_times(handle, now);
     return handle;
 }
 
-static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count, nh_error *error) {
+/* ------------------------------------------------------------------- queueing */
+
+static nh_err queue_up(nh_hub *hub, nh_handle *const *handles, size_t count, nh_error *error) {
     uint64_t earliest = UINT64_MAX;
     for (size_t i = 0; i < count; i++) {
         if (handles[i]->deadline < earliest)
@@ -67,23 +78,165 @@ static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count, nh_err
     return NH_OK;
 }
 
-nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error) {
+/* ------------------------------------------------------------------ duplicates */
+
+nh_err nh_hub_recent_open(nh_hub *hub, const nh_doc *config, nh_error *error) {
+    const nh_value *queue = nh_value_get(nh_doc_root(config), "queue");
+    hub->dedupe_window = nh_value_real(nh_value_get(queue, "dedupe_window"), 300);
+    hub->recent = nh_recent_create((size_t)nh_value_int(nh_value_get(queue, "dedupe_keys"), 100000),
+                                   hub->dedupe_window);
+    return hub->recent ? NH_OK : nh_fail_memory(error);
+}
+
+nh_doc *nh_hub_dedupe_key(const nh_message *message, const char **key, size_t *length) {
+    nh_doc *doc = nh_doc_from_bytes(message->bytes, message->length, NULL);
+    *key = nh_value_bytes(nh_value_get(nh_doc_root(doc), "dedupe_key"), length);
+    return doc;
+}
+
+void nh_hub_settle_duplicate(nh_handle *handle, const char *id, nh_handle *first) {
+    char text[NH_ID_MAX + 80];
+    snprintf(text, sizeof text, "a message with this dedupe_key was accepted before: %s", id);
+    nh_handle_settle_aside(handle, NH_E_DUPLICATE, text, first);
+}
+
+/* What is known of a message's key: a claim, to be kept or given up together with the others of its
+ * batch. */
+typedef struct claim {
+    nh_doc *doc; /* NULL: it has no key */
+    const char *key;
+    size_t length;
+    bool duplicate;
+    nh_handle *first;
+    char id[NH_ID_MAX + 1];
+} claim;
+
+/* Finds out which of the messages are the first with their key. The table is locked. */
+static void claim_keys(nh_hub *hub, nh_handle *const *handles, claim *claims, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        claim *c = &claims[i];
+        if (!handles[i]->message->keyed)
+            continue;
+        c->doc = nh_hub_dedupe_key(handles[i]->message, &c->key, &c->length);
+        if (!c->doc)
+            continue; /* out of memory: it is nobody's duplicate */
+        c->duplicate = nh_recent_find(hub->recent, c->key, c->length, &c->first, c->id);
+        if (!c->duplicate)
+            nh_recent_add(hub->recent, c->key, c->length, handles[i]);
+    }
+}
+
+/* Accepts messages some of which have keys: those that are no duplicates, all or none. */
+static nh_err queue_up_firsts(nh_hub *hub, nh_handle *const *handles, size_t count,
+                              nh_error *error) {
+    claim *claims = calloc(count, sizeof *claims);
+    nh_handle **firsts = malloc(count * sizeof *firsts);
+    nh_err failed = NH_OK;
+    size_t kept = 0;
+    if (!claims || !firsts) {
+        free(claims);
+        free(firsts);
+        return nh_fail_memory(error);
+    }
+    nh_recent_lock(hub->recent);
+    claim_keys(hub, handles, claims, count);
+    for (size_t i = 0; i < count; i++)
+        if (!claims[i].duplicate)
+            firsts[kept++] = handles[i];
+    if (kept > 0)
+        failed = queue_up(hub, firsts, kept, error);
+    for (size_t i = 0; i < count && failed; i++)
+        if (claims[i].doc && !claims[i].duplicate)
+            nh_recent_remove(hub->recent, claims[i].key, claims[i].length);
+    nh_recent_unlock(hub->recent);
+    for (size_t i = 0; i < count; i++) {
+        if (claims[i].duplicate && !failed)
+            nh_hub_settle_duplicate(handles[i], claims[i].id, claims[i].first);
+        else if (claims[i].duplicate)
+            nh_handle_unref(claims[i].first);
+        nh_doc_unref(claims[i].doc);
+    }
+    free(claims);
+    free(firsts);
+    return failed;
+}
+
+static bool any_keyed(nh_handle *const *handles, size_t count) {
+    bool keyed = false;
+    for (size_t i = 0; i < count && !keyed; i++)
+        keyed = handles[i]->message->keyed;
+    return keyed;
+}
+
+static nh_err accept_once(nh_hub *hub, nh_handle *const *handles, size_t count, bool later,
+                          nh_error *error) {
+    if (hub->journal.store)
+        return nh_hub_write(hub, handles, count, later, error);
+    if (any_keyed(handles, count))
+        return queue_up_firsts(hub, handles, count, error);
+    return queue_up(hub, handles, count, error);
+}
+
+/* ------------------------------------------------------------------- accepting */
+
+/* Whether what refused a message may have room in a while. */
+static bool is_full(nh_err failed) {
+    return failed == NH_E_QUEUE_FULL || failed == NH_E_JOURNAL;
+}
+
+/* Accepts them, and asks again for as long as the sender wants. */
+static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count,
+                    const nh_send_options *options, nh_error *error) {
+    static const struct timespec pause = {.tv_nsec = 5000000};
+    double wait = options ? options->wait : 0;
+    bool later = options && options->later;
+    nh_err failed = accept_once(hub, handles, count, later, error);
+    if (!is_full(failed) || wait == 0)
+        return failed;
+    uint64_t due = nh_after(nh_monotonic(), wait);
+    while (is_full(failed) && nh_monotonic() < due) {
+        nanosleep(&pause, NULL);
+        failed = nh_hub_refuse_closed(hub, error);
+        if (!failed)
+            failed = accept_once(hub, handles, count, later, error);
+    }
+    return failed;
+}
+
+nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message, const nh_send_options *options,
+                            nh_error *error) {
+    if (options && options->duplicate)
+        *options->duplicate = false;
     if (nh_hub_refuse_closed(hub, error))
         return NULL;
-    nh_handle *handle = make_handle(hub, message, NULL, 0, this_moment(), error);
-    if (handle && admit(hub, &handle, 1, error) != NH_OK) {
+    nh_handle *handle = make_handle(hub, message, NULL, 0, nh_hub_moment(), error);
+    if (!handle)
+        return NULL;
+    if (admit(hub, &handle, 1, options, error) != NH_OK) {
         nh_handle_discard(handle);
         nh_handle_unref(handle);
         return NULL;
     }
-    return handle;
+    if (!handle->message->keyed || !atomic_load_explicit(&handle->aside, memory_order_acquire))
+        return handle;
+    if (options && options->duplicate)
+        *options->duplicate = true;
+    nh_handle *first = nh_handle_first(handle);
+    if (!first)
+        return handle;
+    nh_handle_unref(handle);
+    return first;
+}
+
+nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error) {
+    return nh_hub_send_with(hub, message, NULL, error);
 }
 
 /* A draft is its batch, which nobody else has seen yet, and the handles in it so far. */
 struct nh_draft {
     nh_hub *hub;
     nh_batch *batch;
-    moment now;
+    nh_moment now;
     size_t count, made;
     nh_handle *handles[];
 };
@@ -114,7 +267,7 @@ nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error) {
     if (index == draft->count)
         return nh_fail(error, NH_E_INVALID, "the draft is full");
     if (index % MESSAGES_A_MOMENT == 0)
-        draft->now = this_moment();
+        draft->now = nh_hub_moment();
     nh_handle *handle = make_handle(draft->hub, message, draft->batch, index, draft->now, &fault);
     if (!handle)
         return nh_fail(error, fault.code, "messages[%zu].%.*s", index + 1,
@@ -133,13 +286,13 @@ void nh_draft_destroy(nh_draft *draft) {
     free(draft);
 }
 
-nh_batch *nh_draft_send(nh_draft *draft, nh_error *error) {
+nh_batch *nh_draft_send_with(nh_draft *draft, const nh_send_options *options, nh_error *error) {
     nh_batch *batch = draft->batch;
     if (draft->made < draft->count)
         nh_fail(error, NH_E_INVALID, "the draft has %zu messages of %zu", draft->made,
                 draft->count);
     if (draft->made < draft->count || nh_hub_refuse_closed(draft->hub, error) ||
-        admit(draft->hub, draft->handles, draft->count, error) != NH_OK) {
+        admit(draft->hub, draft->handles, draft->count, options, error) != NH_OK) {
         nh_draft_destroy(draft);
         return NULL;
     }
@@ -147,13 +300,22 @@ nh_batch *nh_draft_send(nh_draft *draft, nh_error *error) {
     return batch;
 }
 
-nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
-                            nh_error *error) {
+nh_batch *nh_draft_send(nh_draft *draft, nh_error *error) {
+    return nh_draft_send_with(draft, NULL, error);
+}
+
+nh_batch *nh_hub_send_batch_with(nh_hub *hub, const nh_doc *const *messages, size_t count,
+                                 const nh_send_options *options, nh_error *error) {
     nh_draft *draft = nh_hub_draft(hub, count, error);
     for (size_t i = 0; i < count && draft; i++)
         if (nh_draft_add(draft, messages[i], error) != NH_OK) {
             nh_draft_destroy(draft);
             return NULL;
         }
-    return draft ? nh_draft_send(draft, error) : NULL;
+    return draft ? nh_draft_send_with(draft, options, error) : NULL;
+}
+
+nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
+                            nh_error *error) {
+    return nh_hub_send_batch_with(hub, messages, count, NULL, error);
 }

@@ -52,6 +52,31 @@ static void write_gates(nh_writer *writer, gates figures) {
     put(writer, "refused", figures.breakers.refused);
 }
 
+/* {depth, …}: what the journal says, or said last. */
+static void put_journal(nh_hub *hub, nh_writer *writer) {
+    nh_store_stats stats;
+    nh_hub_journal_stats(hub, &stats);
+    nh_writer_cstring(writer, "journal");
+    nh_writer_map(writer, stats.trouble ? 12 : 11);
+    put(writer, "depth", stats.depth);
+    put(writer, "bytes", stats.bytes);
+    put(writer, "most", stats.most);
+    put(writer, "dead", stats.dead);
+    put(writer, "dead_lost", stats.dead_lost);
+    put(writer, "commits", stats.commits);
+    put(writer, "refused", stats.refused);
+    put(writer, "writing", atomic_load(&hub->journal.writing));
+    put(writer, "parked", nh_parked_count(hub->journal.parked));
+    nh_writer_cstring(writer, "oldest");
+    nh_writer_real(writer, stats.oldest > 0 ? nh_wall() - stats.oldest : 0);
+    nh_writer_cstring(writer, "state");
+    nh_writer_cstring(writer, stats.broken ? "broken" : stats.trouble ? "trouble" : "ok");
+    if (stats.trouble) {
+        nh_writer_cstring(writer, "why");
+        nh_writer_cstring(writer, stats.why);
+    }
+}
+
 nh_doc *nh_hub_stats(nh_hub *hub) {
     nh_queue_figures queue;
     nh_pool_figures pool;
@@ -60,7 +85,7 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
         return NULL;
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
-    nh_writer_map(writer, 12 + NH_HUB_STATUSES);
+    nh_writer_map(writer, (hub->journal.store ? 13 : 12) + NH_HUB_STATUSES);
     nh_writer_cstring(writer, "version");
     nh_writer_cstring(writer, nh_version());
     nh_writer_cstring(writer, "uptime");
@@ -93,6 +118,8 @@ nh_doc *nh_hub_stats(nh_hub *hub) {
     put(writer, "multi", atomic_load(&hub->work.counts.http_multi));
     put(writer, "opened", atomic_load(&hub->work.counts.http_opened));
     write_gates(writer, read_gates(hub));
+    if (hub->journal.store)
+        put_journal(hub, writer);
     nh_writer_cstring(writer, "generations");
     hub->work.ops->generations(hub->work.engine, writer);
     nh_doc *doc = nh_writer_finish(writer, NULL);

@@ -207,16 +207,29 @@ NH_API nh_hub *nh_hub_ref(nh_hub *hub);
  * allowed. */
 NH_API void nh_hub_unref(nh_hub *hub);
 
-/* Accepts one message. It is validated and queued before the call returns; `message` may be dropped
- * afterwards. Blocks: never. Errors: NH_E_INVALID, NH_E_TOO_LARGE, NH_E_QUEUE_FULL, NH_E_CLOSED,
- * NH_E_EXPIRED. */
+/* Accepts one message. It is validated and queued before the call returns, and with a journal it is
+ * on the disk by then; `message` may be dropped afterwards. A message whose dedupe_key another one
+ * had within queue.dedupe_window is not sent again: the handle is the first one's, or, when this
+ * process does not have that any more, one that has failed with NH_E_DUPLICATE. Blocks: never; with
+ * a journal until it is written, some milliseconds. Errors: NH_E_INVALID, NH_E_TOO_LARGE,
+ * NH_E_QUEUE_FULL, NH_E_CLOSED, NH_E_EXPIRED, NH_E_JOURNAL. */
 NH_API nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error);
 
-/* Accepts all of 1 to NH_BATCH_MAX messages or none of them. Blocks: never. Errors: as
- * nh_hub_send_async; the text names the message's place, from 1. */
+/* Accepts all of 1 to NH_BATCH_MAX messages or none of them. A duplicate among them has a handle of
+ * its own that has failed with NH_E_DUPLICATE. Blocks and errors: as nh_hub_send_async; the text
+ * names the message's place, from 1. */
 NH_API nh_batch *nh_hub_send_batch(nh_hub *hub, const nh_doc *const *messages, size_t count,
                                    nh_error *error);
 #define NH_BATCH_MAX 1000000
+
+/* How a message may be accepted otherwise. All zero is what the two functions above do. */
+typedef struct nh_send_options {
+    double wait; /* seconds for which a full queue or journal is asked again */
+    bool later;  /* with a journal: return at once, in the state NH_ACCEPTING. The handle settles
+                    with NH_E_JOURNAL when the message cannot be written after all, with
+                    NH_E_DUPLICATE when it is one */
+    bool *duplicate; /* not NULL: gets whether the handle is the first's, or stands for it */
+} nh_send_options;
 
 /* The same one by one, for messages that need not all be documents at a time: a draft takes each
  * and keeps what the queue needs of it. Nothing is queued before nh_draft_send. Thread: owner.
@@ -230,7 +243,16 @@ NH_API nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error);
 NH_API nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error);
 /* Accepts all of them, or none; destroys the draft in either case. Errors: as nh_hub_send_batch. */
 NH_API nh_batch *nh_draft_send(nh_draft *draft, nh_error *error);
+NH_API nh_batch *nh_draft_send_with(nh_draft *draft, const nh_send_options *options,
+                                    nh_error *error);
 NH_API void nh_draft_destroy(nh_draft *draft); /* NULL is allowed */
+
+/* nh_hub_send_async and nh_hub_send_batch with options. Blocks: ≤ wait, beside what is said there.
+ */
+NH_API nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message,
+                                   const nh_send_options *options, nh_error *error);
+NH_API nh_batch *nh_hub_send_batch_with(nh_hub *hub, const nh_doc *const *messages, size_t count,
+                                        const nh_send_options *options, nh_error *error);
 
 /* Loads the rules anew: reads the folder, tries it and its own tests, and gives it all messages
  * that are taken from the queue from now on. On an error those before go on. Blocks: while the
@@ -298,6 +320,7 @@ typedef enum nh_state {
     NH_QUEUED,    /* waits for a worker */
     NH_RUNNING,   /* a worker has it */
     NH_SETTLED,   /* its receipt is there, for ever */
+    NH_ACCEPTING, /* its sender did not wait until the journal has it, and it has not yet */
 } nh_state;
 
 NH_API const char *nh_state_name(nh_state state);
@@ -318,6 +341,13 @@ NH_API nh_receipt *nh_handle_receipt(nh_handle *handle);
 /* Waits for the receipt. Any number of threads may wait; all see the same receipt. Blocks: ≤
  * seconds. Errors: NH_E_TIMEOUT (the message goes on). */
 NH_API nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error);
+/* Waits until the message is accepted: at once, unless it was sent with `later` into a hub with a
+ * journal. Blocks: ≤ seconds. Errors: NH_E_TIMEOUT (it goes on), and why it was refused:
+ * NH_E_JOURNAL, NH_E_DUPLICATE. */
+NH_API nh_err nh_handle_wait_accepted(nh_handle *handle, double seconds, nh_error *error);
+/* Of a handle that settled with NH_E_DUPLICATE: that of the message that was first, or NULL when
+ * this process does not have it. */
+NH_API nh_handle *nh_handle_first(nh_handle *handle);
 /* Stops the message: a queued one is never sent, a transfer under way is aborted; the receipt tells
  * what had been reached before. Returns true when this call stopped it, false when it had settled
  * or been cancelled before. Blocks: never. */
@@ -396,6 +426,8 @@ NH_API nh_err nh_inbox_watch_handle_for(nh_inbox *inbox, nh_handle *handle, uint
                                         unsigned kinds);
 NH_API nh_err nh_inbox_watch_batch_for(nh_inbox *inbox, nh_batch *batch, uint64_t tag,
                                        unsigned kinds);
+/* Reports NH_EVENT_COMPLETE, and no more, once nh_handle_wait_accepted would not wait. */
+NH_API nh_err nh_inbox_watch_accepted(nh_inbox *inbox, nh_handle *handle, uint64_t tag);
 /* Takes the oldest event. Blocks: ≤ seconds (0: never). Returns NH_OK, or NH_E_TIMEOUT when there
  * is none. */
 NH_API nh_err nh_inbox_next(nh_inbox *inbox, double seconds, nh_event *event);

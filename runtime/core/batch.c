@@ -28,6 +28,7 @@ struct nh_batch {
     size_t settled, failed;
     size_t wanted; /* the least of what those who wait wait for; SIZE_MAX: nobody does */
     nh_watcher *watchers;
+    bool watched; /* the watchers have a reference */
 };
 
 nh_batch *nh_batch_create(size_t count) {
@@ -62,11 +63,24 @@ nh_batch *nh_batch_ref(nh_batch *batch) {
     return batch;
 }
 
+bool nh_batch_revive(nh_batch *batch) {
+    unsigned refs = atomic_load_explicit(&batch->refs, memory_order_relaxed);
+    while (refs > 0)
+        if (atomic_compare_exchange_weak_explicit(&batch->refs, &refs, refs + 1,
+                                                  memory_order_acq_rel, memory_order_relaxed))
+            return true;
+    return false;
+}
+
 void nh_batch_unref(nh_batch *batch) {
     if (!batch || atomic_fetch_sub_explicit(&batch->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; i < batch->count; i++)
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!batch->handles[i])
+            continue; /* it was never filled */
+        nh_handle_leave_parked_batch(batch->handles[i]);
         nh_handle_unref(batch->handles[i]);
+    }
     pthread_cond_destroy(&batch->grown);
     pthread_mutex_destroy(&batch->lock);
     free(batch->order);
@@ -84,8 +98,11 @@ void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered) {
     batch->failed += !delivered;
     bool complete = batch->settled == batch->count;
     nh_watcher *watcher = batch->watchers;
-    if (complete)
+    bool watched = complete && batch->watched;
+    if (complete) {
         batch->watchers = NULL;
+        batch->watched = false;
+    }
     while (watcher) {
         nh_watcher *next = watcher->sibling;
         nh_watcher_post(watcher, NH_EVENT_PROGRESS);
@@ -98,6 +115,8 @@ void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered) {
         pthread_cond_broadcast(&batch->grown);
     }
     pthread_mutex_unlock(&batch->lock);
+    if (watched)
+        nh_batch_unref(batch);
 }
 
 const char *nh_batch_id(const nh_batch *batch) {
@@ -168,6 +187,10 @@ nh_err nh_inbox_watch_batch_for(nh_inbox *inbox, nh_batch *batch, uint64_t tag, 
     } else {
         watcher->sibling = batch->watchers;
         batch->watchers = watcher;
+        if (!batch->watched) {
+            batch->watched = true;
+            nh_batch_ref(batch);
+        }
     }
     pthread_mutex_unlock(&batch->lock);
     return NH_OK;

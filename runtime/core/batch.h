@@ -9,6 +9,9 @@
 nh_batch *nh_batch_create(size_t count);
 void nh_batch_put(nh_batch *batch, size_t index,
                   nh_handle *handle); /* takes a reference of the caller's */
+/* A reference for one of its handles, which knows that the memory is still there; false when the
+ * last reference has gone. */
+bool nh_batch_revive(nh_batch *batch);
 /* One of its handles has settled. Thread: any, no lock held. */
 void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered);
 

@@ -19,4 +19,8 @@ static inline nh_err nh_error_code(nh_err code) {
 /* The failure that needs no words. */
 #define nh_fail_memory(error) nh_fail((error), NH_E_INTERNAL, "out of memory")
 
+/* With NH_E_CLOSED, of a message that a journal has. */
+#define NH_KEPT_TEXT                                                                               \
+    "the hub is closed; the message is kept in the journal and goes on when that is opened again"
+
 #endif

@@ -46,6 +46,10 @@ static bool is_orphan(const nh_handle *handle) {
     return handle->fork_generation != nh_fork_generation() && nh_handle_state(handle) != NH_SETTLED;
 }
 
+static bool is_parked(const nh_handle *handle) {
+    return atomic_load_explicit(&handle->state, memory_order_relaxed) & NH_PARKED;
+}
+
 /* -------------------------------------------------------------- life cycle */
 
 nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index) {
@@ -72,6 +76,10 @@ nh_handle *nh_handle_ref(nh_handle *handle) {
 void nh_handle_unref(nh_handle *handle) {
     if (!handle || atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (is_parked(handle) && !is_orphan(handle))
+        handle->owner->forget(handle->owner, handle);
+    if (atomic_load_explicit(&handle->aside, memory_order_relaxed))
+        nh_handle_unref(handle->first);
     nh_receipt_unref(handle->receipt);
     nh_message_unref(handle->message); /* the handle's own memory, too */
 }
@@ -101,12 +109,14 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
     pthread_mutex_lock(&own->lock);
     bool first = atomic_load_explicit(&handle->state, memory_order_relaxed) != NH_SETTLED;
     nh_watcher *watcher = NULL;
+    bool watched = false;
     nh_status status = receipt ? nh_receipt_status(receipt) : NH_FAILED;
     if (first) {
-        owner->count(owner, status);
+        owner->count(owner, handle, status);
         handle->receipt = receipt;
         atomic_store_explicit(&handle->state, NH_SETTLED, memory_order_release);
         watcher = handle->watchers;
+        watched = watcher != NULL;
         handle->watchers = NULL;
         while (watcher) {
             nh_watcher *next = watcher->sibling;
@@ -122,7 +132,9 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
         return false;
     }
     leave_batch(handle, true, status == NH_DELIVERED);
-    owner->settled(owner);
+    owner->settled(owner, handle);
+    if (watched)
+        nh_handle_unref(handle);
     nh_handle_unref(handle);
     return true;
 }
@@ -139,6 +151,108 @@ void nh_handle_set_state(nh_handle *handle, nh_state state) {
     atomic_store_explicit(&handle->state, (uint8_t)state, memory_order_release);
 }
 
+/* --------------------------------------------------------------- accepting */
+
+void nh_handle_begin_accepting(nh_handle *handle) {
+    atomic_store_explicit(&handle->state, NH_ACCEPTING, memory_order_relaxed);
+}
+
+void nh_handle_accepted(nh_handle *handle) {
+    stripe *own = stripe_of(handle);
+    pthread_mutex_lock(&own->lock);
+    bool watched = handle->watchers != NULL;
+    for (nh_watcher **link = &handle->watchers; *link;) {
+        nh_watcher *watcher = *link;
+        if (watcher->wanted & NH_WATCH_ACCEPTANCE) {
+            *link = watcher->sibling;
+            nh_watcher_post(watcher, NH_EVENT_COMPLETE);
+        } else {
+            link = &watcher->sibling;
+        }
+    }
+    watched = watched && !handle->watchers;
+    if (own->waiting > 0)
+        pthread_cond_broadcast(&own->settled);
+    pthread_mutex_unlock(&own->lock);
+    if (watched)
+        nh_handle_unref(handle);
+}
+
+nh_err nh_handle_wait_accepted(nh_handle *handle, double seconds, nh_error *error) {
+    stripe *own = stripe_of(handle);
+    uint64_t due = nh_after(nh_monotonic(), seconds);
+    bool late = false;
+    if (is_orphan(handle))
+        return nh_fail(error, NH_E_CLOSED,
+                       "the hub belongs to the process that this one was forked from");
+    pthread_mutex_lock(&own->lock);
+    own->waiting++;
+    while (nh_handle_state(handle) == NH_ACCEPTING && !late)
+        late = seconds == 0 || nh_cond_wait(&own->settled, &own->lock, due) == ETIMEDOUT;
+    own->waiting--;
+    bool accepting = nh_handle_state(handle) == NH_ACCEPTING;
+    pthread_mutex_unlock(&own->lock);
+    if (accepting)
+        return nh_fail(error, NH_E_TIMEOUT, "message %s is not in the journal after %g s",
+                       handle->message->id, seconds);
+    nh_err reason = atomic_load_explicit(&handle->aside, memory_order_acquire);
+    if (!reason)
+        return NH_OK;
+    /* It has settled, and its receipt says why. */
+    size_t length = 0;
+    const char *why = handle->receipt ? nh_receipt_text(handle->receipt, "error", &length) : NULL;
+    return nh_fail(error, reason, "%.*s", (int)(why ? length : 0), why ? why : "");
+}
+
+nh_handle *nh_handle_first(nh_handle *handle) {
+    return atomic_load_explicit(&handle->aside, memory_order_acquire) && handle->first
+               ? nh_handle_ref(handle->first)
+               : NULL;
+}
+
+void nh_handle_settle_aside(nh_handle *handle, nh_err reason, const char *text, nh_handle *first) {
+    handle->first = first;
+    atomic_store_explicit(&handle->aside, (uint8_t)reason, memory_order_release);
+    nh_handle_settle(handle, nh_receipt_saying(handle->message, reason, text), reason);
+}
+
+/* ----------------------------------------------------------------- parking */
+
+nh_batch *nh_handle_park(nh_handle *handle) {
+    stripe *own = stripe_of(handle);
+    pthread_mutex_lock(&own->lock);
+    nh_batch *batch = handle->batch;
+    atomic_fetch_or_explicit(&handle->state, NH_PARKED, memory_order_relaxed);
+    pthread_mutex_unlock(&own->lock);
+    return batch;
+}
+
+bool nh_handle_unpark(nh_handle *handle) {
+    unsigned refs = atomic_load_explicit(&handle->refs, memory_order_relaxed);
+    do {
+        if (refs == 0)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&handle->refs, &refs, refs + 1,
+                                                    memory_order_acq_rel, memory_order_relaxed));
+    stripe *own = stripe_of(handle);
+    pthread_mutex_lock(&own->lock);
+    atomic_fetch_and_explicit(&handle->state, (uint8_t)~NH_PARKED, memory_order_relaxed);
+    if (handle->batch && !nh_batch_revive(handle->batch))
+        handle->batch = NULL;
+    pthread_mutex_unlock(&own->lock);
+    return true;
+}
+
+void nh_handle_leave_parked_batch(nh_handle *handle) {
+    stripe *own = stripe_of(handle);
+    pthread_mutex_lock(&own->lock);
+    if (is_parked(handle))
+        handle->batch = NULL;
+    pthread_mutex_unlock(&own->lock);
+}
+
+/* ----------------------------------------------------------------- telling */
+
 void nh_handle_tell(nh_handle *handle, nh_event_kind kind) {
     stripe *own = stripe_of(handle);
     pthread_mutex_lock(&own->lock);
@@ -154,7 +268,7 @@ const char *nh_handle_id(const nh_handle *handle) {
 }
 
 nh_state nh_handle_state(const nh_handle *handle) {
-    return (nh_state)atomic_load_explicit(&handle->state, memory_order_acquire);
+    return (nh_state)(atomic_load_explicit(&handle->state, memory_order_acquire) & ~NH_PARKED);
 }
 
 void nh_handle_progress(const nh_handle *handle, uint32_t *done, uint32_t *total) {
@@ -211,14 +325,21 @@ nh_err nh_inbox_watch_handle_for(nh_inbox *inbox, nh_handle *handle, uint64_t ta
         return NH_E_INTERNAL;
     stripe *own = stripe_of(handle);
     pthread_mutex_lock(&own->lock);
-    if (nh_handle_state(handle) == NH_SETTLED) {
+    nh_state state = nh_handle_state(handle);
+    if (state == NH_SETTLED || ((kinds & NH_WATCH_ACCEPTANCE) && state != NH_ACCEPTING)) {
         nh_watcher_post(watcher, NH_EVENT_COMPLETE);
     } else {
+        if (!handle->watchers)
+            nh_handle_ref(handle);
         watcher->sibling = handle->watchers;
         handle->watchers = watcher;
     }
     pthread_mutex_unlock(&own->lock);
     return NH_OK;
+}
+
+nh_err nh_inbox_watch_accepted(nh_inbox *inbox, nh_handle *handle, uint64_t tag) {
+    return nh_inbox_watch_handle_for(inbox, handle, tag, NH_WATCH_ACCEPTANCE);
 }
 
 /* --------------------------------------------------------------- cancelling */

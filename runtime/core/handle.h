@@ -1,5 +1,8 @@
 /* handle.h — the life of one accepted message: scheduled → queued → running → settled, the last one
- * once and for ever. */
+ * once and for ever; before that it is being accepted while a journal writes it.
+ *
+ * A message that waits in the journal needs no memory: its handle is parked, which means that only
+ * the program's references (and those of watchers) keep it, and that it goes when they go. */
 #ifndef NH_CORE_HANDLE_H
 #define NH_CORE_HANDLE_H
 
@@ -18,28 +21,37 @@ struct nh_owner {
     void (*drop)(nh_owner *owner);
     /* Takes the message out of the queue or stops its task. */
     void (*cancel)(nh_owner *owner, nh_handle *handle);
+    /* A parked handle has lost its last reference: when this returns it is freed. */
+    void (*forget)(nh_owner *owner, nh_handle *handle);
     /* Counts a message that settles; called before anybody can see it. Blocks: never. */
-    void (*count)(nh_owner *owner, nh_status status);
+    void (*count)(nh_owner *owner, nh_handle *handle, nh_status status);
     /* A message has settled and everybody has been told; called without locks. */
-    void (*settled)(nh_owner *owner);
+    void (*settled)(nh_owner *owner, nh_handle *handle);
 };
+
+enum { NH_PARKED = 0x80 }; /* a bit of the state, set and cleared under the stripe lock */
 
 struct nh_handle {
     atomic_uint refs;
-    _Atomic uint8_t state; /* nh_state; leaves NH_SETTLED never */
+    _Atomic uint8_t state; /* nh_state, and NH_PARKED; leaves NH_SETTLED never */
+    _Atomic uint8_t aside; /* nh_err: why it was not accepted although its sender has it, a
+                              duplicate or refused late; it settles, but nothing is counted */
     atomic_bool cancelled; /* somebody asked, once */
+    atomic_bool stays;     /* stopped by a close: its row is not touched */
     uint32_t batch_index;
     unsigned fork_generation; /* of its owner, which it may outlive */
     nh_owner *owner;
+    uint64_t row; /* in the journal; 0 = in none. Constant once accepted */
     nh_message *message;
-    nh_batch *batch; /* counted; NULL when it is in none */
+    nh_batch *batch; /* counted, unless it is parked: then the batch clears it when it goes */
 
     /* How far it is; written by its worker. */
     _Atomic uint32_t done, total, retries;
+    uint32_t attempts; /* that failed, those of earlier runs, too, as far as the journal knows */
 
     /* Under the handle's stripe lock. */
     nh_receipt *receipt;
-    nh_watcher *watchers;
+    nh_watcher *watchers; /* the list has a reference while there are some */
 
     /* The queue's, under its lock. */
     nh_handle *next, *prev;
@@ -52,7 +64,10 @@ struct nh_handle {
     /* The worker's: set by it while it has the message; the mailbox link is under the mailbox's
      * lock. */
     _Atomic(void *) worker;
-    void *task;
+    union {
+        void *task;
+        nh_handle *first; /* of a duplicate: the handle whose it is, with a reference, or NULL */
+    };
     nh_handle *mail_next;
 };
 
@@ -66,9 +81,27 @@ void nh_handle_discard(nh_handle *handle);
  * handle's own reference. The first call wins; a later one only drops its receipt. Returns whether
  * it was the first. Thread: any, no lock held. */
 bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason);
+/* Settles one that was not accepted although its sender has it: a duplicate of `first` (taken;
+ * NULL: that is not known any more), or one that the journal refused. */
+void nh_handle_settle_aside(nh_handle *handle, nh_err reason, const char *text, nh_handle *first);
 /* What its deadline means when it passes: NH_E_EXPIRED (its expires_at) or NH_E_TIMEOUT. */
 nh_err nh_handle_deadline_reason(const nh_handle *handle);
 void nh_handle_set_state(nh_handle *handle, nh_state state); /* not NH_SETTLED */
+
+/* Starts as NH_ACCEPTING. Thread: its maker, before anybody else sees it. */
+void nh_handle_begin_accepting(nh_handle *handle);
+/* It is accepted: wakes and tells who waited for that. To be called when its state is another one.
+ */
+void nh_handle_accepted(nh_handle *handle);
+
+/* Makes it one that only its program keeps: the caller, who has noted where it is, drops its own
+ * reference and that of its batch, which is returned (or NULL). Thread: any, as the next, under the
+ * lock that `forget` takes too. */
+nh_batch *nh_handle_park(nh_handle *handle);
+/* Takes these back; false when the program has let go of it meanwhile. */
+bool nh_handle_unpark(nh_handle *handle);
+/* The batch goes: a parked handle is in none any more. */
+void nh_handle_leave_parked_batch(nh_handle *handle);
 /* Tells the watchers. Thread: the worker that has it. */
 void nh_handle_tell(nh_handle *handle, nh_event_kind kind);
 

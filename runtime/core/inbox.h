@@ -20,7 +20,10 @@ struct nh_watcher {
     bool queued;     /* stands in the inbox's queue */
 };
 
-enum { NH_EVENTS_ALL = NH_EVENT_PROGRESS | NH_EVENT_RETRY | NH_EVENT_COMPLETE };
+enum {
+    NH_EVENTS_ALL = NH_EVENT_PROGRESS | NH_EVENT_RETRY | NH_EVENT_COMPLETE,
+    NH_WATCH_ACCEPTANCE = 1 << 8, /* wanted: COMPLETE comes when the handle is accepted */
+};
 
 /* NULL when out of memory. */
 nh_watcher *nh_watcher_create(nh_inbox *inbox, uint64_t tag, unsigned kinds);

@@ -176,6 +176,11 @@ static nh_err check_name(const nh_value *value, const where *at, nh_message *to,
     return check_line(value, at, KEY_LONGEST, error);
 }
 
+static nh_err check_key(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+    to->keyed = true;
+    return check_line(value, at, KEY_LONGEST, error);
+}
+
 static nh_err check_one_of(const nh_value *value, const where *at, const char *const *words,
                            size_t count, size_t *index, nh_error *error) {
     if (nh_value_kind(value) != NH_STRING)
@@ -426,6 +431,7 @@ static const field message_fields[] = {
     FIELD("deliver_at", check_deliver_at),
     FIELD("expires_at", check_expires_at),
     FIELD("timeout", check_timeout),
+    FIELD("dedupe_key", check_key),
     FIELD("retry", check_retry),
     FIELD("untrusted", check_bool),
     FIELD("on_complete", check_name), /* names of callbacks of the rules */
@@ -456,11 +462,33 @@ static nh_err check(const nh_doc *doc, size_t largest, nh_message *to, const nh_
         return failed;
     if (!(seen & (1u << TITLE | 1u << BODY | 1u << TEMPLATE)))
         return nh_fail(error, NH_E_INVALID, "message: needs a title, a body or a template");
-    if (to->expires_at > 0 && to->expires_at <= to->created_at)
-        return nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past",
-                       to->created_at - to->expires_at);
     *id = seen & 1u << ID ? nh_value_get(root, "id") : NULL;
     return NH_OK;
+}
+
+/* The message with this head; `id` NULL: one is made. */
+static nh_message *make(const nh_message *head, const void *bytes, const char *id, size_t id_length,
+                        nh_error *error) {
+    if (!id)
+        id_length = NH_ID_LENGTH;
+    char *block = malloc(NH_MESSAGE_FRONT + sizeof *head + head->length + id_length + 1);
+    if (!block) {
+        nh_fail_memory(error);
+        return NULL;
+    }
+    nh_message *message = (nh_message *)(void *)(block + NH_MESSAGE_FRONT);
+    memcpy(message, head, sizeof *head);
+    atomic_init(&message->refs, 1);
+    memcpy(message->bytes, bytes, head->length);
+    char *own = message->bytes + head->length;
+    message->id = own;
+    if (id) {
+        memcpy(own, id, id_length);
+        own[id_length] = '\0';
+    } else {
+        nh_id_make_at(own, head->created_at);
+    }
+    return message;
 }
 
 nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_error *error) {
@@ -469,28 +497,23 @@ nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_
     const void *bytes = nh_doc_bytes(doc, &head.length);
     if (check(doc, largest, &head, &given, error) != NH_OK)
         return NULL;
-    size_t id_length;
-    const char *id = nh_value_bytes(given, &id_length);
-    if (!id)
-        id_length = NH_ID_LENGTH;
-    char *block = malloc(NH_MESSAGE_FRONT + sizeof head + head.length + id_length + 1);
-    if (!block) {
-        nh_fail_memory(error);
+    if (head.expires_at > 0 && head.expires_at <= now) {
+        nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past", now - head.expires_at);
         return NULL;
     }
-    nh_message *message = (nh_message *)(void *)(block + NH_MESSAGE_FRONT);
-    memcpy(message, &head, sizeof head);
-    atomic_init(&message->refs, 1);
-    memcpy(message->bytes, bytes, head.length);
-    char *own = message->bytes + head.length;
-    message->id = own;
-    if (id) {
-        memcpy(own, id, id_length);
-        own[id_length] = '\0';
-    } else {
-        nh_id_make_at(own, now);
-    }
-    return message;
+    size_t id_length = 0;
+    const char *id = nh_value_bytes(given, &id_length);
+    return make(&head, bytes, id, id_length, error);
+}
+
+nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,
+                               nh_error *error) {
+    nh_message head = {.priority = NH_NORMAL, .timeout = -1, .created_at = created_at};
+    const nh_value *given;
+    const void *bytes = nh_doc_bytes(doc, &head.length);
+    if (check(doc, SIZE_MAX, &head, &given, error) != NH_OK)
+        return NULL;
+    return make(&head, bytes, id, strlen(id), error);
 }
 
 nh_message *nh_message_ref(nh_message *message) {

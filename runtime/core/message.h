@@ -13,6 +13,7 @@ enum { NH_TARGETS_MAX = 1000, NH_ATTACHMENTS_MAX = 100 };
 typedef struct nh_message {
     atomic_uint refs;
     uint8_t priority;
+    bool keyed;        /* it has a dedupe_key */
     double created_at; /* seconds since the epoch, as the next two; 0 = not given */
     double deliver_at;
     double expires_at;
@@ -24,12 +25,16 @@ typedef struct nh_message {
 
 /* Bytes in front of each message that are its handle's: a message and its handle live and die
  * together, so they are one allocation. */
-#define NH_MESSAGE_FRONT 136
+#define NH_MESSAGE_FRONT 144
 
 /* Checks a document against the message's fields (docs: the Message table) and copies it. `largest`
  * bounds its packed size, `now` is the wall clock's seconds. Errors: NH_E_INVALID, NH_E_TOO_LARGE,
  * NH_E_EXPIRED, NH_E_INTERNAL, each naming the field. */
 nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_error *error);
+/* A message that was accepted before, by a journal: with its id and time of then, and however late
+ * it is. Errors: as above, but not NH_E_EXPIRED. */
+nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,
+                               nh_error *error);
 nh_message *nh_message_ref(nh_message *message);
 void nh_message_unref(nh_message *message);
 /* What the queue counts for it. */

@@ -5,7 +5,8 @@ const char *nh_state_name(nh_state state) {
     static const char *const names[] = {[NH_SCHEDULED] = "scheduled",
                                         [NH_QUEUED] = "queued",
                                         [NH_RUNNING] = "running",
-                                        [NH_SETTLED] = "settled"};
+                                        [NH_SETTLED] = "settled",
+                                        [NH_ACCEPTING] = "accepting"};
     return names[state];
 }
 

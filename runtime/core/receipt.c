@@ -31,6 +31,10 @@ nh_receipt *nh_receipt_create(nh_status status, nh_doc *doc) {
 }
 
 nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason) {
+    return nh_receipt_saying(message, reason, nh_err_text(reason));
+}
+
+nh_receipt *nh_receipt_saying(const nh_message *message, nh_err reason, const char *text) {
     nh_writer *writer = nh_writer_create();
     if (!writer)
         return NULL;
@@ -43,7 +47,7 @@ nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason) {
     nh_writer_cstring(writer, "code");
     nh_writer_cstring(writer, nh_err_name(reason));
     nh_writer_cstring(writer, "error");
-    nh_writer_cstring(writer, nh_err_text(reason));
+    nh_writer_cstring(writer, text);
     nh_writer_cstring(writer, "results");
     nh_writer_array(writer, 0);
     nh_writer_cstring(writer, "created_at");
@@ -69,6 +73,10 @@ void nh_receipt_unref(nh_receipt *receipt) {
 
 nh_status nh_receipt_status(const nh_receipt *receipt) {
     return receipt->status;
+}
+
+const char *nh_receipt_text(const nh_receipt *receipt, const char *field, size_t *length) {
+    return nh_value_bytes(nh_value_get(nh_doc_root(receipt->doc), field), length);
 }
 
 nh_doc *nh_receipt_doc(const nh_receipt *receipt) {

@@ -11,5 +11,9 @@ nh_receipt *nh_receipt_create(nh_status status, nh_doc *doc);
 nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason);
 /* cancelled → NH_CANCELLED, expired → NH_EXPIRED, all else NH_FAILED. */
 nh_status nh_status_for(nh_err reason);
+/* The same with a text of one's own for the error. */
+nh_receipt *nh_receipt_saying(const nh_message *message, nh_err reason, const char *text);
+/* A text of the receipt's map; borrowed, not NUL-terminated, NULL when there is none. */
+const char *nh_receipt_text(const nh_receipt *receipt, const char *field, size_t *length);
 
 #endif

@@ -238,8 +238,10 @@ static int progress(lua_State *L) {
     return 0;
 }
 
+/* retrying(platform, attempts): another attempt follows after so many. */
 static int retrying(lua_State *L) {
-    nh_vm_of(L)->setup.host->retrying(nh_strand_running(L)->op.task, luaL_checkstring(L, 1));
+    nh_vm_of(L)->setup.host->retrying(nh_strand_running(L)->op.task, luaL_checkstring(L, 1),
+                                      (uint32_t)luaL_checkinteger(L, 2));
     return 0;
 }
 

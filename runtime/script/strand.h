@@ -36,6 +36,7 @@ struct nh_script {
     size_t missing; /* jobs that have not ended */
     int context;    /* registry reference of the table that run, stop and after share */
     bool settled;   /* what still runs are its callbacks */
+    bool durable;   /* a close leaves the message in the journal */
 };
 
 /* Makes a strand for the function on top of the state's stack [-1, +0]. May raise. */

@@ -287,6 +287,7 @@ static int protected_start(lua_State *L) {
     owner->task = call->task;
     owner->strands.next = owner->strands.prev = &owner->strands;
     owner->context = LUA_NOREF;
+    owner->durable = call->message->durable;
     call->task->script = owner;
     nh_vm_count_task(vm, 1);
 
@@ -298,6 +299,10 @@ static int protected_start(lua_State *L) {
     lua_pushnumber(L, call->message->created_at);
     lua_setfield(L, -2, "created_at");
     lua_setfield(L, -2, "message");
+    if (call->message->attempts > 0) {
+        lua_pushinteger(L, call->message->attempts);
+        lua_setfield(L, -2, "attempts");
+    }
     lua_pushvalue(L, -1);
     owner->context = luaL_ref(L, LUA_REGISTRYINDEX);
     if (!start_jobs(owner))
@@ -364,7 +369,8 @@ static int protected_stop(lua_State *L) {
     const char *text =
         reason == NH_E_SCRIPT
             ? "its rules were replaced and their time to drain is over (reload.drain)"
-            : nh_err_text(reason);
+        : reason == NH_E_CLOSED && owner->durable ? NH_KEPT_TEXT
+                                                  : nh_err_text(reason);
     stop(owner, nh_err_name(reason), text, reason == NH_E_SCRIPT || reason == NH_E_CLOSED);
     return 0;
 }

@@ -25,7 +25,8 @@ nh_err nh_store_check_batch(const nh_store_batch *batch, nh_error *error) {
                            NH_DOC_BYTES_MAX);
         if (item->priority >= NH_PRIORITIES)
             return nh_fail(error, NH_E_INVALID, "priority: %d is none", item->priority);
-        if (item->key && (item->key_length == 0 || item->key_length > NH_STORE_KEY_MAX))
+        if (item->key &&
+            (item->key_length == 0 || item->key_length > NH_STORE_KEY_MAX || !item->first))
             return nh_fail(error, NH_E_INVALID, "dedupe_key: must have 1 to %d bytes",
                            NH_STORE_KEY_MAX);
     }

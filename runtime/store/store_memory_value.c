@@ -75,7 +75,7 @@ bool nh_memory_claim_key(nh_memory *m, nh_store_item *item, double now) {
     }
     item->duplicate = there->expires_at > now;
     if (item->duplicate) {
-        memcpy(item->first, there->id, sizeof item->first);
+        memcpy(item->first, there->id, sizeof there->id);
     } else {
         there->expires_at = now + item->window;
         snprintf(there->id, sizeof there->id, "%s", item->id);

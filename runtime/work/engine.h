@@ -48,6 +48,8 @@ typedef struct nh_task_message {
     const void *bytes; /* the message document, packed */
     size_t length;
     double created_at; /* seconds since the epoch */
+    uint32_t attempts; /* that failed in earlier runs of the program */
+    bool durable;      /* it stays in the journal when the hub closes before it ends */
 } nh_task_message;
 
 /* One attempt of a delivery that has ended; borrowed for the call. */
@@ -89,8 +91,8 @@ typedef struct nh_host {
     void (*op_cancel)(nh_op *op);
     /* Tells how far the task is; wakes those who watch it. */
     void (*progress)(nh_task *task, uint32_t done, uint32_t total);
-    /* There will be another attempt at this platform. */
-    void (*retrying)(nh_task *task, const char *platform);
+    /* There will be another attempt at this platform, after so many. */
+    void (*retrying)(nh_task *task, const char *platform, uint32_t attempts);
     /* Counts an attempt for health and metrics. */
     void (*attempted)(nh_task *task, const nh_attempt *attempt);
     /* How well an account did lately, 0 to 1; 0.5 when nothing is known. */

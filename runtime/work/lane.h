@@ -60,7 +60,7 @@ typedef struct nh_lane_figures {
 typedef struct nh_lane_view {
     unsigned limit, held, waiting[NH_PRIORITIES];
     unsigned again; /* of those that are held */
-    double oldest; /* seconds that the longest has waited */
+    double oldest;  /* seconds that the longest has waited */
 } nh_lane_view;
 
 typedef struct nh_lanes nh_lanes;

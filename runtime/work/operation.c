@@ -47,6 +47,7 @@ typedef struct pending {
 
 struct nh_operations {
     nh_work *work;
+    unsigned place; /* of the worker */
     nh_loop *loop;
     nh_transport *transports[TRANSPORTS_MOST];
     pending *free;
@@ -117,7 +118,9 @@ static void pending_ended(nh_deferred *deferred) {
     nh_doc *response = p->response;
     p->response = NULL;
     free_pending(p);
+    nh_operations_enter(operations, actor_of(op));
     operations->work->ops->op_done(actor_of(op)->vm, op, response);
+    nh_operations_left(operations);
     nh_doc_unref(response);
 }
 
@@ -363,13 +366,14 @@ void nh_operation_cancel(nh_op *op) {
 
 /* -------------------------------------------------------------- life cycle */
 
-nh_operations *nh_operations_create(nh_work *work) {
+nh_operations *nh_operations_create(nh_work *work, unsigned place) {
     nh_operations *operations = calloc(1, sizeof *operations);
     if (!operations || pthread_mutex_init(&operations->lock, NULL) != 0) {
         free(operations);
         return NULL;
     }
     operations->work = work;
+    operations->place = place;
     return operations;
 }
 
@@ -403,6 +407,20 @@ void nh_operations_close(nh_operations *operations) {
 
 bool nh_operations_owed(const nh_operations *operations) {
     return operations->owed > 0;
+}
+
+/* ------------------------------------------------------------------- scripts */
+
+void nh_operations_enter(nh_operations *operations, const nh_actor *actor) {
+    nh_store *store = operations->work->store;
+    if (store && actor->row)
+        store->ops->enter(store, operations->place, actor->row);
+}
+
+void nh_operations_left(nh_operations *operations) {
+    nh_store *store = operations->work->store;
+    if (store)
+        store->ops->leave(store, operations->place);
 }
 
 /* ----------------------------------------------------------------- figures */

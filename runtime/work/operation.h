@@ -3,6 +3,7 @@
 #ifndef NH_WORK_OPERATION_H
 #define NH_WORK_OPERATION_H
 
+#include "runtime/store/store.h"
 #include "runtime/work/engine.h"
 #include "runtime/work/loop.h"
 #include "runtime/work/worker.h"
@@ -15,11 +16,13 @@ typedef struct nh_actor {
     nh_operations *operations;
     nh_vm *vm;
     nh_priority priority;
+    nh_row row;                 /* in the journal; 0 = in none */
     uint32_t transfers, sleeps; /* under way */
     bool asleep;                /* counted there, not in flight */
 } nh_actor;
 
-nh_operations *nh_operations_create(nh_work *work); /* NULL when out of memory */
+/* `place` is the worker's. NULL when out of memory. */
+nh_operations *nh_operations_create(nh_work *work, unsigned place);
 void nh_operations_destroy(nh_operations *operations);
 
 /* Thread: the worker's, from here on. */
@@ -34,6 +37,11 @@ bool nh_operations_owed(const nh_operations *operations);
 /* A task begins, and has ended with nothing under way. */
 void nh_actor_begin(nh_actor *actor);
 void nh_actor_end(nh_actor *actor);
+
+/* Around all that the engine runs for a task: the journal has to know which message it was if the
+ * process does not survive it. Not one inside another. */
+void nh_operations_enter(nh_operations *operations, const nh_actor *actor);
+void nh_operations_left(nh_operations *operations);
 
 /* The parts of nh_host of these names. */
 nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_error *error);

@@ -199,7 +199,7 @@ nh_pool *nh_pool_create(nh_work *work, const nh_pool_options *options, nh_error 
     work->pool = pool;
     nh_cond_init(&pool->poke);
     for (size_t i = 0; i < options->max; i++)
-        if (!(pool->workers[i] = nh_worker_create(work, error)))
+        if (!(pool->workers[i] = nh_worker_create(work, (unsigned)i, error)))
             goto fail;
     for (size_t i = 0; i < options->start; i++) {
         if (nh_worker_start(pool->workers[i], error) != NH_OK)

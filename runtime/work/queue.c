@@ -196,7 +196,9 @@ void nh_queue_destroy(nh_queue *queue) {
     free(queue);
 }
 
-nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, nh_error *error) {
+/* `returned`: they were accepted before. */
+static nh_err push(nh_queue *queue, nh_handle *const *handles, size_t count, bool returned,
+                   nh_error *error) {
     size_t bytes = 0, timed = 0, scheduled = 0, ready = 0;
     for (size_t i = 0; i < count; i++) {
         bytes += nh_message_size(handles[i]->message);
@@ -205,7 +207,9 @@ nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, n
     }
     nh_err failed = NH_OK;
     pthread_mutex_lock(&queue->lock);
-    if (queue->closed)
+    if (returned)
+        ; /* there is always room */
+    else if (queue->closed)
         failed = nh_fail(error, NH_E_CLOSED, "the hub is closed");
     else if (count > queue->capacity - held(queue))
         failed =
@@ -215,7 +219,8 @@ nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, n
     else if (bytes > queue->bytes_most - queue->bytes)
         failed = nh_fail(error, NH_E_QUEUE_FULL, "the queue is full: %zu of %zu bytes",
                          queue->bytes, queue->bytes_most);
-    else if (!heap_reserve(&queue->deadlines, timed) || !heap_reserve(&queue->releases, scheduled))
+    if (!failed &&
+        (!heap_reserve(&queue->deadlines, timed) || !heap_reserve(&queue->releases, scheduled)))
         failed = nh_fail_memory(error);
     for (size_t i = 0; i < count && !failed; i++) {
         nh_handle *handle = handles[i];
@@ -235,6 +240,14 @@ nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, n
     }
     pthread_mutex_unlock(&queue->lock);
     return failed;
+}
+
+nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, nh_error *error) {
+    return push(queue, handles, count, false, error);
+}
+
+nh_err nh_queue_return(nh_queue *queue, nh_handle *const *handles, size_t count) {
+    return push(queue, handles, count, true, NULL);
 }
 
 size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most, size_t *left) {

@@ -22,6 +22,9 @@ void nh_queue_destroy(nh_queue *queue); /* it must be empty */
 
 /* All or none. Errors: NH_E_QUEUE_FULL, NH_E_CLOSED, NH_E_INTERNAL. */
 nh_err nh_queue_push(nh_queue *queue, nh_handle *const *handles, size_t count, nh_error *error);
+/* Those that were accepted before, by a journal: however full or closed the queue is. Errors:
+ * NH_E_INTERNAL. */
+nh_err nh_queue_return(nh_queue *queue, nh_handle *const *handles, size_t count);
 /* Hands at most `most` to a worker, by weight, marked running there. `left` tells how many more are
  * ready. */
 size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most, size_t *left);

@@ -41,8 +41,8 @@ typedef struct nh_transport_limits {
     size_t header_bytes;   /* most of the response's header (default 64 KiB) */
     double connect_timeout; /* seconds, when the request names none (default 5) */
     double timeout; /* seconds for the whole transfer, when the request names none (default 30) */
-    size_t connections; /* most connections kept open by an instance (default 1024) */
-    bool http_multi;    /* no http request goes over the transport's own pool */
+    size_t connections;          /* most connections kept open by an instance (default 1024) */
+    bool http_multi;             /* no http request goes over the transport's own pool */
     nh_transport_counts *counts; /* shared; NULL: nobody asks */
 } nh_transport_limits;
 

@@ -107,13 +107,19 @@ static void host_progress(nh_task *base, uint32_t done, uint32_t total) {
     nh_handle_tell(handle, NH_EVENT_PROGRESS);
 }
 
-static void host_retrying(nh_task *base, const char *platform) {
+static void host_retrying(nh_task *base, const char *platform, uint32_t attempts) {
     task *t = task_of(base);
+    nh_store *store = t->worker->work->store;
     if (t->worker->work->metrics)
         nh_metrics_retry(t->worker->work->metrics, platform, strlen(platform));
     atomic_fetch_add_explicit(&t->worker->work->retries, 1, memory_order_relaxed);
     if (!t->handle)
         return;
+    if (t->handle->row && attempts > t->handle->attempts) {
+        t->handle->attempts = attempts;
+        store->ops->nack(store, t->handle->row,
+                         &(nh_store_nack){.delay = -1, .attempts = attempts});
+    }
     atomic_fetch_add_explicit(&t->handle->retries, 1, memory_order_relaxed);
     nh_handle_tell(t->handle, NH_EVENT_RETRY);
 }
@@ -197,7 +203,12 @@ static const nh_host host = {
 /* ------------------------------------------------------------------- tasks */
 
 static void stop_task(task *t, nh_err reason) {
+    nh_operations *operations = t->worker->operations;
+    if (t->handle && reason == NH_E_CLOSED)
+        atomic_store_explicit(&t->handle->stays, true, memory_order_relaxed);
+    nh_operations_enter(operations, &t->actor);
     t->worker->work->ops->task_stop(t->generation->vm, &t->actor.base, reason);
+    nh_operations_left(operations);
 }
 
 static void deadline_passed(nh_timer *timer) {
@@ -216,14 +227,17 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
     const nh_message *message = handle->message;
     *t = (task){.actor = {.operations = worker->operations,
                           .vm = worker->current->vm,
-                          .priority = message->priority},
+                          .priority = message->priority,
+                          .row = handle->row},
                 .worker = worker,
                 .generation = worker->current,
                 .handle = handle};
     t->message = (nh_task_message){.id = message->id,
                                    .bytes = message->bytes,
                                    .length = message->length,
-                                   .created_at = message->created_at};
+                                   .created_at = message->created_at,
+                                   .attempts = handle->attempts,
+                                   .durable = handle->row != 0};
     t->next = &worker->tasks;
     t->prev = worker->tasks.prev;
     t->prev->next = t->next->prev = t;
@@ -240,7 +254,9 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
             return;
         }
     }
+    nh_operations_enter(worker->operations, &t->actor);
     worker->work->ops->task_start(t->generation->vm, &t->actor.base, &t->message);
+    nh_operations_left(worker->operations);
 }
 
 static size_t room(const nh_worker *worker) {
@@ -349,6 +365,8 @@ static void take_messages(nh_worker *worker) {
         atomic_store_explicit(&worker->idle_since, UINT64_MAX, memory_order_relaxed);
     if (count > 0 && left > 0)
         worker->work->more(worker->work);
+    if (count > 0 && worker->work->store && left <= worker->work->low)
+        worker->work->refill(worker->work);
     if (count > 0 && is_outdated(worker)) /* who reloads and then sends means the new rules */
         follow_newest(worker);
     for (size_t i = 0; i < count; i++)
@@ -504,14 +522,14 @@ static void *thread_main(void *argument) {
 
 /* -------------------------------------------------------------- life cycle */
 
-nh_worker *nh_worker_create(nh_work *work, nh_error *error) {
+nh_worker *nh_worker_create(nh_work *work, unsigned place, nh_error *error) {
     nh_worker *worker = calloc(1, sizeof *worker);
     if (!worker)
         goto fail;
     worker->work = work;
     worker->tasks.next = worker->tasks.prev = &worker->tasks;
     atomic_init(&worker->idle_since, UINT64_MAX);
-    worker->operations = nh_operations_create(work);
+    worker->operations = nh_operations_create(work, place);
     if (!worker->operations || pthread_mutex_init(&worker->lock, NULL) != 0)
         goto fail_operations;
     if (nh_cond_init(&worker->changed) != 0)

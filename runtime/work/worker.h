@@ -17,15 +17,19 @@ typedef struct nh_work {
     const nh_engine_ops *ops;
     struct nh_log *log; /* may be NULL */
     nh_gate gate;
+    struct nh_store *store; /* the journal; NULL without one */
+    /* With a journal: told by a worker that left at most `low` messages in the queue. */
+    void (*refill)(struct nh_work *work);
+    size_t low;
     nh_limiter *limiter;                       /* may be NULL: no rates */
     struct nh_health *health;                  /* may be NULL */
     struct nh_metrics *metrics;                /* may be NULL */
     const nh_transport_ops *const *transports; /* ends with NULL */
     nh_transport_limits limits;
     nh_transport_counts counts; /* the limits point to them */
-    size_t in_flight; /* most messages a worker has in work, those asleep not counted */
-    size_t sleepers;  /* most messages a worker has asleep */
-    double drain;     /* seconds that a replaced generation may go on */
+    size_t in_flight;           /* most messages a worker has in work, those asleep not counted */
+    size_t sleepers;            /* most messages a worker has asleep */
+    double drain;               /* seconds that a replaced generation may go on */
     /* Told by a worker that took messages and left more. Thread: a worker. */
     void (*more)(struct nh_work *work);
     struct nh_pool *pool; /* more's */
@@ -34,7 +38,8 @@ typedef struct nh_work {
     _Atomic uint64_t retries;
 } nh_work;
 
-nh_worker *nh_worker_create(nh_work *work, nh_error *error);
+/* `place` is its own, from 0. */
+nh_worker *nh_worker_create(nh_work *work, unsigned place, nh_error *error);
 void nh_worker_destroy(nh_worker *worker); /* it is not running */
 
 /* Starts the thread; it is running when this returns well. Thread: the pool's owner, as stop and

@@ -17,6 +17,13 @@ local QUEUE = {
   capacity = { type = "integer", min = 1, max = 100000000, default = 100000 },
   bytes = { type = "integer", min = 1024, max = 1 << 40, default = 256 << 20 },
   message_bytes = { type = "integer", min = 256, max = 64 << 20, default = 32 << 20 },
+  journal = { type = "string" },
+  journal_bytes = { type = "integer", min = 1 << 20, max = 1 << 46, default = 1 << 30 },
+  window = { type = "integer", min = 16, max = 10000000, default = 10000 },
+  window_bytes = { type = "integer", min = 1024, max = 1 << 40, default = 32 << 20 },
+  dead_letters = { type = "integer", min = 1, max = 10000000, default = 10000 },
+  dedupe_window = { type = "number", min = 0.001, max = 31536000, default = 300 },
+  dedupe_keys = { type = "integer", min = 1, max = 100000000, default = 100000 },
 }
 
 local TRANSPORT = {
@@ -187,6 +194,12 @@ local function index()
   return schemes, natives
 end
 
+-- A path of the configuration file starts in its folder.
+local function beside(file, path)
+  local folder = file and file:match "^(.*/)"
+  return folder and path and path:sub(1, 1) ~= "/" and folder .. path or path
+end
+
 -- `secrets` are the values of env, file and notifyhub.secret in it.
 function M.prepare(config, secrets)
   config = config or {}
@@ -211,6 +224,7 @@ function M.prepare(config, secrets)
   if config.config_file ~= nil and type(config.config_file) ~= "string" then
     schema.fail("config", "config_file: must be a string, not a %s", type(config.config_file))
   end
+  prepared.queue.journal = beside(config.config_file, prepared.queue.journal)
   for _, name in ipairs { "rules", "allow", "env", "guard", "guard_allow" } do
     prepared[name] = schema.check({ [name] = config[name] }, { [name] = ROOT[name] }, "")[name]
   end

@@ -191,6 +191,17 @@ local function name_of(message, entry)
   return entry.place == 1 and message.id or ("%s.%d"):format(message.id, entry.place)
 end
 
+-- Attempts that failed before the program was started again count, but one is always left. What a handler sends begins anew:
+-- nobody knows which of its sends they were.
+local function attempts_before(letter, account)
+  local before = not letter.sent and letter.context.attempts
+  if not before then
+    return 0
+  end
+  local policy = config.retry(letter.message, letter.retry, account.retry, letter.configured.retry)
+  return math.min(before, policy.attempts - 1)
+end
+
 -- What the adapter is given, and a warning; or nil and a failed result.
 local function prepare(letter, entries, account)
   local adapter, message = account.adapter, letter.message
@@ -215,7 +226,7 @@ local function prepare(letter, entries, account)
   end
   delivery.id, delivery.message, delivery.account = name_of(message, entries[1]), letter.shown, account.options
   delivery.recipients, delivery.recipient = recipients, recipients[1]
-  delivery.options, delivery.attempt, delivery.target = options or NONE, 0, entries[1].shown
+  delivery.options, delivery.attempt, delivery.target = options or NONE, attempts_before(letter, account), entries[1].shown
   if adapter.transport ~= "console" and (letter.configured.guard == "private" or message.untrusted) then
     delivery.guard = { request = adapter.request, allow = letter.configured.guard_allow }
   end
@@ -294,7 +305,7 @@ local function wait_after(judged, letter, entries, delivery, seconds)
     return nil
   end
   local wait = backoff(policy, delivery.attempt, hint)
-  task.retrying(platform)
+  task.retrying(platform, delivery.attempt)
   if letter.on_retry then
     letter.on_retry(letter.context, {
       platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = wait, code = code, error = text,

@@ -145,6 +145,7 @@ function M.send(message, whom, options)
   if not letter then
     return { ok = false, code = code, error = problem, results = {} }
   end
+  letter.sent = true
   return sum(telling.tell(letter, whom))
 end
 

@@ -122,7 +122,7 @@ static void fake_task_start(nh_vm *vm, nh_task *base, const nh_task_message *mes
         usleep(1000);
     if (nh_value_is(what, "tell")) {
         vm->host->progress(base, 1, 2);
-        vm->host->retrying(base, "fake");
+        vm->host->retrying(base, "fake", 1);
     }
     if (nh_value_is(what, "send") || nh_value_is(what, "hold"))
         CHECK_INT(vm->host->transfer(&own->op, "wire", nh_doc_ref(doc), NULL), NH_OK);

@@ -171,13 +171,14 @@ static void the_same_key_is_one_message(void) {
     nh_store *store = fresh();
     support_text texts[3];
     nh_store_item items[3];
-    char id[NH_ID_MAX + 1];
+    char id[NH_ID_MAX + 1], firsts[3][NH_ID_MAX + 1];
     for (unsigned i = 0; i < 3; i++) {
         support_message(&texts[i], i);
         items[i] = support_item(&texts[i], NH_NORMAL);
         items[i].key = "deploy";
         items[i].key_length = 6;
         items[i].window = 3600;
+        items[i].first = firsts[i];
     }
     CHECK_INT(support_enqueue(store, items, 2), NH_OK); /* within one batch */
     CHECK(!items[0].duplicate && items[1].duplicate && !items[1].row);

@@ -64,11 +64,14 @@ static inline void support_message(support_text *text, unsigned number) {
     text->length = (size_t)(at - text->packed);
 }
 
+static char support_first[NH_ID_MAX + 1]; /* where a duplicate's first goes that nobody looks at */
+
 static inline nh_store_item support_item(const support_text *text, nh_priority priority) {
     return (nh_store_item){.id = text->id,
                            .payload = text->packed,
                            .length = text->length,
                            .created_at = nh_wall(),
+                           .first = support_first,
                            .priority = (uint8_t)priority};
 }
 

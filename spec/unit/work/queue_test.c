@@ -18,8 +18,8 @@ static void no_cancel(nh_owner *owner, nh_handle *handle) {
     (void)owner, (void)handle;
 }
 
-static void count_settled(nh_owner *owner, nh_status status) {
-    (void)owner, (void)status;
+static void count_settled(nh_owner *owner, nh_handle *handle, nh_status status) {
+    (void)owner, (void)handle, (void)status;
     settled_count++;
 }
 
@@ -27,7 +27,7 @@ static nh_owner owner = {.hold = nothing,
                          .drop = nothing,
                          .cancel = no_cancel,
                          .count = count_settled,
-                         .settled = nothing};
+                         .settled = no_cancel};
 
 static nh_handle *make(nh_priority priority) {
     static const char *const names[] = {"low", "normal", "high", "urgent"};
