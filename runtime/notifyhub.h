@@ -313,6 +313,40 @@ NH_API size_t nh_hubs_close(double seconds);
  * may not close a hub. Returns how many have new ones. Blocks: as nh_hub_reload, for each. */
 NH_API size_t nh_hubs_reload(void (*failed)(const nh_error *error, void *user), void *user);
 
+/* ------------------------------------------------------------ dead letters */
+
+/* Messages that failed for good, in whole or in part, are kept in the journal until somebody
+ * retries or discards them. A letter is {number, id, code, reason, answer, attempts, crashes,
+ * priority, created_at, died_at, bytes}; all texts as they may be shown. Blocks: until the
+ * journal's thread has looked. Errors, beside those named: NH_E_CONFIG (the hub has no journal),
+ * NH_E_JOURNAL, NH_E_CLOSED, NH_E_INTERNAL.
+ *
+ * At most `most` (≤ 10,000) with a number above `after`, the oldest first: */
+NH_API nh_doc *nh_hub_dead_letters(nh_hub *hub, uint64_t after, size_t most, nh_error *error);
+/* One, with its `message`. Errors: NH_E_INVALID when there is none of this number. */
+NH_API nh_doc *nh_hub_dead_letter(nh_hub *hub, uint64_t number, nh_error *error);
+/* Sends it again, to all of its targets and with all attempts anew, or forgets it. Number 0: all of
+ * them; `count` (or NULL) gets how many. Errors: NH_E_INVALID when there is none. */
+NH_API nh_err nh_hub_retry_dead(nh_hub *hub, uint64_t number, uint64_t *count, nh_error *error);
+NH_API nh_err nh_hub_discard_dead(nh_hub *hub, uint64_t number, uint64_t *count, nh_error *error);
+
+/* The same of a journal that no hub has open. What is retried waits there for the next hub. */
+typedef struct nh_letters nh_letters;
+
+/* Blocks: on the disk. Errors: NH_E_JOURNAL: there is no such file, it is in use, or it is no
+ * journal. */
+NH_API nh_letters *nh_letters_open(const char *path, nh_error *error);
+NH_API nh_err nh_letters_close(nh_letters *letters, nh_error *error); /* NULL is allowed */
+NH_API nh_doc *nh_letters_list(nh_letters *letters, uint64_t after, size_t most, nh_error *error);
+NH_API nh_doc *nh_letters_get(nh_letters *letters, uint64_t number, nh_error *error);
+NH_API nh_err nh_letters_retry(nh_letters *letters, uint64_t number, uint64_t *count,
+                               nh_error *error);
+NH_API nh_err nh_letters_discard(nh_letters *letters, uint64_t number, uint64_t *count,
+                                 nh_error *error);
+/* {depth, bytes, dead, oldest}: messages that wait, bytes used, dead letters, the age of the oldest
+ * message in seconds. NULL only when out of memory. */
+NH_API nh_doc *nh_letters_stats(nh_letters *letters);
+
 /* ----------------------------------------------------------------- handle */
 
 typedef enum nh_state {

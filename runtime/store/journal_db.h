@@ -116,9 +116,14 @@ int nh_journal_remove(nh_journal_db *db, nh_row row);
 int nh_journal_delay(nh_journal_db *db, nh_row row, int64_t due, uint32_t attempts);
 int nh_journal_note_attempts(nh_journal_db *db, nh_row row, uint32_t attempts);
 int nh_journal_note_crash(nh_journal_db *db, nh_row row);
-/* Serves a lease. Rows that cannot be read are given to `unreadable`, which has it die. */
-int nh_journal_lease(nh_journal_db *db, nh_store_lease *lease, size_t *count, bool *more,
-                     void (*unreadable)(void *context, nh_row row, const char *why), void *context);
+/* What a lease asks about rows that it comes across. */
+typedef struct nh_journal_look {
+    bool (*gone)(void *context, nh_row row); /* it was acked, which is not written yet */
+    void (*unreadable)(void *context, nh_row row, const char *why); /* has it die */
+    void *context;
+} nh_journal_look;
+int nh_journal_lease(nh_journal_db *db, nh_store_lease *lease, const nh_journal_look *look,
+                     size_t *count, bool *more);
 /* Whether rows could be leased now. */
 bool nh_journal_ready(nh_journal_db *db, int64_t now);
 int nh_journal_rows_load(nh_journal_db *db);

@@ -187,8 +187,7 @@ typedef struct leasing {
     nh_store_lease *lease;
     size_t count, bytes;
     bool full; /* no more may come */
-    void (*unreadable)(void *context, nh_row row, const char *why);
-    void *context;
+    const nh_journal_look *look;
 } leasing;
 
 static uint32_t small(int64_t number) {
@@ -201,6 +200,8 @@ static bool hand_out(leasing *l, sqlite3_stmt *row) {
         return false;
     size_t length = (size_t)sqlite3_column_bytes(row, 8);
     nh_row id = (nh_row)sqlite3_column_int64(row, 0);
+    if (l->look->gone(l->look->context, id))
+        return true;
     const void *payload = sqlite3_column_blob(row, 8);
     nh_error error = {.code = NH_E_INVALID};
     nh_doc *document = nh_doc_from_bytes(payload ? payload : "", length, &error);
@@ -210,7 +211,7 @@ static bool hand_out(leasing *l, sqlite3_stmt *row) {
     }
     if (!document || nh_value_kind(nh_doc_root(document)) != NH_MAP) {
         nh_doc_unref(document);
-        l->unreadable(l->context, id, document ? "it holds no message" : error.message);
+        l->look->unreadable(l->look->context, id, document ? "it holds no message" : error.message);
         return true;
     }
     const char *message = (const char *)sqlite3_column_text(row, 1);
@@ -280,10 +281,9 @@ bool nh_journal_ready(nh_journal_db *db, int64_t now) {
 }
 
 /* One round gives each priority that has rows its part; what some did not need is for the next. */
-int nh_journal_lease(nh_journal_db *db, nh_store_lease *lease, size_t *count, bool *more,
-                     void (*unreadable)(void *context, nh_row row, const char *why),
-                     void *context) {
-    leasing l = {.db = db, .lease = lease, .unreadable = unreadable, .context = context};
+int nh_journal_lease(nh_journal_db *db, nh_store_lease *lease, const nh_journal_look *look,
+                     size_t *count, bool *more) {
+    leasing l = {.db = db, .lease = lease, .look = look};
     int64_t now = nh_journal_now(db);
     l.full = lease->most == 0;
     int code = lease_due(&l, lease->most, now);

@@ -206,12 +206,16 @@ static int compare_rows(const void *a, const void *b) {
     return left < right ? -1 : left > right;
 }
 
+static void sort_acks(nh_journal *j) {
+    nh_journal_acks *acks = &j->kept.acks;
+    if (acks->count > 1)
+        qsort(acks->rows, acks->count, sizeof *acks->rows, compare_rows);
+}
+
 static int apply_kept(nh_journal *j) {
     nh_journal_acks *acks = &j->kept.acks;
     int code = SQLITE_OK;
-    if (acks->count > 1)
-        qsort(acks->rows, acks->count, sizeof *acks->rows,
-              compare_rows); /* neighbours share pages */
+    sort_acks(j); /* neighbours share pages */
     for (size_t i = 0; i < acks->count && !code; i++)
         code = nh_journal_remove(&j->db, acks->rows[i]);
     for (nh_journal_note *note = j->kept.notes; note && !code; note = note->next)
@@ -362,14 +366,23 @@ static void unreadable(void *context, nh_row row, const char *why) {
     j->kept.note_count++;
 }
 
+static bool acked(void *context, nh_row row) {
+    const nh_journal_acks *acks = &((nh_journal *)context)->kept.acks;
+    return acks->count > 0 &&
+           bsearch(&row, acks->rows, acks->count, sizeof *acks->rows, compare_rows);
+}
+
 static void serve_leases(nh_journal *j, nh_store_lease *list) {
+    const nh_journal_look look = {.gone = acked, .unreadable = unreadable, .context = j};
+    if (list)
+        sort_acks(j);
     while (list) {
         nh_store_lease *lease = list;
         list = lease->next;
         nh_error error = {.code = NH_OK};
         size_t count = 0;
         bool more = false;
-        int code = nh_journal_lease(&j->db, lease, &count, &more, unreadable, j);
+        int code = nh_journal_lease(&j->db, lease, &look, &count, &more);
         if (code) {
             char why[NH_ERROR_MESSAGE_MAX];
             nh_journal_explain(j->db.sqlite, code, j->db.path, &error);

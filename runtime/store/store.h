@@ -188,7 +188,7 @@ struct nh_store_ops {
     /* Blocks: never. Errors, and then done is not called: NH_E_INVALID for an item over a limit,
      * NH_E_JOURNAL while the store is broken. */
     nh_err (*enqueue)(nh_store *store, nh_store_batch *batch, nh_error *error);
-    /* Blocks: never. */
+    /* Rows that were acked before are not among them. Blocks: never. */
     void (*lease)(nh_store *store, nh_store_lease *lease);
     /* Done with: the rows go, leased or not; unknown ones are ignored. The same holds for nack and
      * dead. Blocks: never. Errors: NH_E_INTERNAL when out of memory: the rows come again after the

@@ -8,11 +8,14 @@
  *     tell    tells progress and a retry, sleeps for 20 ms, then settles
  *     send    hands a request to the transport, which answers after 20 ms, then settles
  *     hold    hands a request to the transport, which never answers
+ *     stuck   tells a retry, then as hold
+ *     die     ends the process
  */
 #ifndef NH_SPEC_FAKE_H
 #define NH_SPEC_FAKE_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -42,6 +45,7 @@ typedef struct fake_task {
 } fake_task;
 
 static atomic_int fake_started, fake_vms, fake_transfers, fake_cancels;
+static atomic_int fake_attempts; /* remembered of the last message that was started */
 static _Atomic uint64_t fake_generation = 1;
 static void (*fake_published)(void *context); /* under the lock */
 static void *fake_published_to;
@@ -114,17 +118,22 @@ static void fake_task_start(nh_vm *vm, nh_task *base, const nh_task_message *mes
     own->vm = vm;
     vm->tasks++;
     snprintf(own->id, sizeof own->id, "%s", message->id);
-    int nth = atomic_fetch_add(&fake_started, 1);
+    atomic_store(&fake_attempts, (int)message->attempts);
     pthread_mutex_lock(&fake_lock);
+    int nth = atomic_fetch_add(&fake_started, 1);
     snprintf(fake_order[nth % 4096], sizeof *fake_order, "%.31s", message->id);
     pthread_mutex_unlock(&fake_lock);
+    if (nh_value_is(what, "die"))
+        kill(getpid(), SIGKILL);
     if (nh_value_is(what, "busy"))
         usleep(1000);
     if (nh_value_is(what, "tell")) {
         vm->host->progress(base, 1, 2);
         vm->host->retrying(base, "fake", 1);
     }
-    if (nh_value_is(what, "send") || nh_value_is(what, "hold"))
+    if (nh_value_is(what, "stuck"))
+        vm->host->retrying(base, "fake", 1);
+    if (nh_value_is(what, "send") || nh_value_is(what, "hold") || nh_value_is(what, "stuck"))
         CHECK_INT(vm->host->transfer(&own->op, "wire", nh_doc_ref(doc), NULL), NH_OK);
     else if (nh_value_is(what, "nap") || nh_value_is(what, "tell"))
         CHECK_INT(vm->host->sleep(&own->op, 0.02, NULL), NH_OK);
@@ -277,13 +286,13 @@ static inline nh_doc *json(const char *text) {
 static inline nh_hub *open_hub(const char *config) {
     nh_error error;
     nh_doc *doc = json(config);
+    atomic_store(&fake_started, 0);
+    atomic_store(&fake_transfers, 0);
+    atomic_store(&fake_cancels, 0);
     nh_hub *hub = nh_hub_open_with(doc, &fake_engine, fake_transports, &error);
     if (!CHECK(hub))
         printf("# %s\n", error.message);
     nh_doc_unref(doc);
-    atomic_store(&fake_started, 0);
-    atomic_store(&fake_transfers, 0);
-    atomic_store(&fake_cancels, 0);
     return hub;
 }
 

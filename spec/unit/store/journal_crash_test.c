@@ -202,7 +202,7 @@ static void a_lying_disk_is_noticed(void) {
 
 int main(void) {
     support_begin();
-    powerloss_register();
+    powerloss_register(false);
     RUN(nothing_accepted_is_lost_when_the_process_is_killed);
     RUN(nothing_accepted_is_lost_when_the_power_goes);
     RUN(a_lying_disk_is_noticed);

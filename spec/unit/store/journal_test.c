@@ -448,7 +448,7 @@ int main(int count, char **arguments) {
     if (count == 4 && strcmp(arguments[1], "open") == 0)
         return other_process(arguments[2], arguments[3]);
     support_begin();
-    powerloss_register();
+    powerloss_register(false);
     RUN(all_is_there_when_it_is_opened_again);
     RUN(keys_that_expired_are_pruned);
     RUN(two_may_not_open_one);

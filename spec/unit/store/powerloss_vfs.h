@@ -224,8 +224,8 @@ static int powerloss_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file
     return code;
 }
 
-/* Registers it under the name "powerloss". */
-static inline void powerloss_register(void) {
+/* Registers it under the name "powerloss"; `for_all`: for whoever names no other one, too. */
+static inline void powerloss_register(bool for_all) {
     static sqlite3_vfs vfs;
     sqlite3_vfs *real = sqlite3_vfs_find(NULL);
     vfs = *real;
@@ -234,7 +234,7 @@ static inline void powerloss_register(void) {
     vfs.pNext = NULL;
     vfs.szOsFile = (int)sizeof(powerloss_file) + real->szOsFile;
     vfs.xOpen = powerloss_open;
-    sqlite3_vfs_register(&vfs, 0);
+    sqlite3_vfs_register(&vfs, for_all);
 }
 
 #endif
