@@ -174,7 +174,7 @@ local function attach(message, adapter, files)
   return attachments
 end
 
--- What one platform is given of a letter: { title, body, format, attachments }, and a warning; or nil and a failed result.
+-- What one platform is given of a letter: title, body, format, attachments and a warning; or nil and a failed result.
 function M.fit(letter, adapter)
   local rendered, problem, code = words(letter, adapter)
   if not rendered then
@@ -189,7 +189,7 @@ function M.fit(letter, adapter)
   if not attachments then
     return nil, result.fail("invalid", missing)
   end
-  return { title = rendered.title, body = body, format = format, attachments = attachments }, warning or rendered.warning
+  return rendered.title, body, format, attachments, warning
 end
 
 return M
