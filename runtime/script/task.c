@@ -239,6 +239,9 @@ void nh_strand_resume(nh_strand *s, int arguments) {
 
 /* --------------------------------------------------------------- the seam */
 
+/* What lib/main adds to a context and to a message: it is cheaper to make room at once. */
+enum { CONTEXT_FIELDS = 8, MESSAGE_FIELDS = 4 };
+
 /* What a protected call needs, on its C stack. */
 typedef struct start_call {
     nh_vm *vm;
@@ -297,8 +300,8 @@ static int protected_start(lua_State *L) {
     call->task->script = owner;
     nh_vm_count_task(vm, 1);
 
-    lua_createtable(L, 0, 4); /* the context */
-    nh_push_value(L, nh_doc_root(doc));
+    lua_createtable(L, 0, CONTEXT_FIELDS);
+    nh_push_map(L, nh_doc_root(doc), MESSAGE_FIELDS);
     nh_doc_unref(doc);
     lua_pushstring(L, call->message->id);
     lua_setfield(L, -2, "id");

@@ -74,7 +74,8 @@ local function judge(delivery, adapter, response)
   if not ok or type(judged) ~= "table" then
     return result.fail("script", not ok and tostring(judged) or "the adapter judged nothing")
   end
-  for index, each in ipairs(judged) do
+  for index = 1, #judged do
+    local each = judged[index]
     if type(each) ~= "table" then
       return result.fail("script", ("the adapter judged recipient %d with a %s"):format(index, type(each)))
     end
@@ -223,9 +224,9 @@ local function prepare(job)
     return nil, body
   end
   local delivery = {
-    title = title, body = body, format = format, attachments = attachments,
-    id = name_of(message, first), message = letter.shown, account = account.options, recipients = recipients_of(job), recipient = first.recipient,
-    options = options, attempt = 0, now = 0, target = first.shown, guard = nil,
+    title = title, body = body, format = format, attachments = attachments, id = name_of(message, first), message = letter.shown,
+    account = account.options, recipients = recipients_of(job), recipient = first.recipient, options = options, attempt = 0,
+    now = 0, target = first.shown, guard = nil,
   }
   if adapter.transport ~= "console" and (letter.configured.guard == "private" or message.untrusted) then
     delivery.guard = { request = adapter.request, allow = letter.configured.guard_allow }

@@ -181,11 +181,15 @@ local function take(context)
     context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
     if loaded then
       message.metadata = message.metadata or {} -- so that rules may ask for a field of it
+      message.priority = message.priority or "normal"
       context.files = content.files(message) -- rules can name no other ones
     end
     callback.check(context)
   end
-  for name in pairs(message.platform or NONE) do
+  if not message.platform then
+    return nil
+  end
+  for name in pairs(message.platform) do
     if not platform.known()[name] then
       return ("platform.%s: there is no platform of this name%s"):format(name,
         schema.suggest(name, schema.names(platform.known())))

@@ -11,7 +11,8 @@ local M = {}
 -- of it are jobs of lib/delivery.
 local function group(letter, entries, jobs)
   local by_account
-  for _, entry in ipairs(entries) do
+  for index = 1, #entries do
+    local entry = entries[index]
     local account = entry.account
     if account then
       local together = account.adapter.group
@@ -22,7 +23,7 @@ local function group(letter, entries, jobs)
       if list then
         list[#list + 1] = entry
       else
-        list = { entry, letter = letter, delivery = nil, lane = nil, began = nil }
+        list = { entry, letter = letter, delivery = nil, lane = nil, began = nil } -- they get their room
         jobs[#jobs + 1] = list
         if together and entry.recipient then
           by_account = by_account or {}
@@ -177,7 +178,10 @@ local JOBS_MOST = 1000 -- above, it is task.parallel's to refuse
 -- What `whom` stands for, as jobs that need no order among each other and whose entries are the context's now; they still need
 -- their letter. nil when there is more to it, and nothing was done.
 function M.jobs(context, whom)
-  local entries, choices = target.resolve(whom, {})
+  local entries, choices = target.simple(whom), nil
+  if not entries then
+    entries, choices = target.resolve(whom, {})
+  end
   if choices then
     return nil
   end
@@ -186,7 +190,8 @@ function M.jobs(context, whom)
   if #jobs == 0 or #jobs > JOBS_MOST then
     return nil
   end
-  for index, entry in ipairs(entries) do
+  for index = 1, #entries do
+    local entry = entries[index]
     entry.place = index
     if entry.result then
       context.done = context.done + 1
