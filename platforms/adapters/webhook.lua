@@ -7,6 +7,8 @@ local crypto, json, result, text, url = require "crypto", require "json", requir
 
 --------------------------------------------------------------- the fields
 
+local NONE = {} -- read only
+
 -- Targets may hold tokens: URLs are told without them.
 local function public_target(target)
   if type(target) == "string" then
@@ -45,13 +47,13 @@ local NAMES = { "message_id", "title", "body", "format", "priority", "targets", 
 -- What is sent, by name.
 local function values_of(delivery)
   local message = delivery.message
-  local targets = {}
-  for index, target in ipairs(message.targets or {}) do
-    targets[index] = public_target(target)
+  local given, targets = message.targets or NONE, {}
+  for index = 1, #given do
+    targets[index] = public_target(given[index])
   end
   return {
     message_id = message.id, title = delivery.title, body = delivery.body, format = delivery.format,
-    priority = message.priority, targets = json.array(targets), metadata = message.metadata or {},
+    priority = message.priority, targets = json.array(targets), metadata = message.metadata or NONE,
     timestamp = rfc3339(message.created_at or delivery.now),
   }
 end
@@ -100,7 +102,7 @@ local function json_payload(delivery)
     end
     object[attachments_name] = json.array(list)
   end
-  return { body = json.encode(object), content_type = "application/json; charset=utf-8" }
+  return json.encode(object)
 end
 
 local function scalar(value)
@@ -140,7 +142,7 @@ end
 local function form_payload(delivery)
   local fields, attachments_name = form_fields(delivery)
   if #delivery.attachments == 0 or attachments_name == "" then
-    return { body = url.query(fields), content_type = "application/x-www-form-urlencoded" }
+    return url.query(fields)
   end
   if delivery.account.secret or delivery.account.signature then
     return nil, "attachments: a multipart form cannot be signed; use payload = \"json\" or \"xml\"", "invalid"
@@ -155,7 +157,7 @@ local function form_payload(delivery)
       content = attachment.content,
     }
   end
-  return { multipart = parts }
+  return parts
 end
 
 local function element(name, value, attributes)
@@ -194,13 +196,14 @@ local function xml_payload(delivery)
     end
     out[#out + 1] = element(attachments_name, table.concat(files))
   end
-  return {
-    body = '<?xml version="1.0" encoding="UTF-8"?>\n' .. element("notification", table.concat(out)) .. "\n",
-    content_type = "application/xml; charset=utf-8",
-  }
+  return '<?xml version="1.0" encoding="UTF-8"?>\n' .. element("notification", table.concat(out)) .. "\n"
 end
 
+-- Each gives the body; a table of parts for a multipart form; or nil, message, code.
 local PAYLOADS = { json = json_payload, form = form_payload, xml = xml_payload }
+local TYPES = {
+  json = "application/json; charset=utf-8", form = "application/x-www-form-urlencoded", xml = "application/xml; charset=utf-8",
+}
 
 ----------------------------------------------------------------- headers
 
@@ -371,20 +374,10 @@ local function resolve(account, address)
   return own.url, account.user, account.password
 end
 
-local own_places = setmetatable({}, { __mode = "k" }) -- by account
-
 -- The address and what is known about who calls it.
 local function destination(delivery)
   local account = delivery.account
-  if delivery.recipient then
-    return resolve(account, delivery.recipient.value)
-  end
-  local place = own_places[account]
-  if not place then
-    place = table.pack(resolve(account, account.url))
-    own_places[account] = place
-  end
-  return place[1], place[2], place[3]
+  return resolve(account, delivery.recipient and delivery.recipient.value or account.url)
 end
 
 -- Whether all the names are ones.
@@ -398,6 +391,67 @@ local function add_headers(headers, more)
     end
   end
   return true
+end
+
+-- The address and the headers of a request before there is a payload; or nil, message, code.
+local function envelope(delivery, more_headers)
+  local account = delivery.account
+  local address, user, password = destination(delivery)
+  if not address then
+    return nil, user, password
+  end
+  local headers = {}
+  if not (add_headers(headers, account.headers) and add_headers(headers, more_headers)) then
+    return nil, "headers: a name holds a character that is not allowed there", "invalid"
+  end
+  if account.query and next(account.query) then
+    address = with_query(address, url.query(account.query))
+  end
+  if account.api_key and account.api_key_in == "query" then
+    address = with_query(address, url.query { [account.api_key_name] = account.api_key })
+  elseif account.api_key then
+    set_header(headers, account.api_key_name, account.api_key)
+  end
+  return { url = address, headers = headers, user = user, password = password }
+end
+
+local common = setmetatable({}, { __mode = "k" }) -- by account: the envelope of what it sends; false when there is none
+
+-- The envelope that all messages of an account share, when it sends JSON and signs nothing; else nil. Not to be written to.
+local function common_envelope(delivery)
+  local account = delivery.account
+  if delivery.recipient or delivery.options and delivery.options.headers then
+    return nil
+  end
+  local shared = common[account]
+  if shared == nil then
+    shared = account.payload == "json" and has_body(account.method) and not account.secret and not account.signature
+      and envelope(delivery) or false
+    if shared then
+      set_header(shared.headers, "Content-Type", TYPES.json)
+    end
+    common[account] = shared
+  end
+  return shared or nil
+end
+
+local RARE = { "client_cert", "client_key", "ca_file", "proxy", "http2", "timeout", "connect_timeout" } -- options of an account
+
+local function request_of(account, wrapped, body, multipart)
+  local request = {
+    method = account.method, url = wrapped.url, headers = wrapped.headers, body = body, multipart = multipart,
+    user = wrapped.user, password = wrapped.password, verify = account.verify,
+  }
+  if account.bearer and not wrapped.user then
+    request.bearer = account.bearer
+  end
+  for index = 1, #RARE do
+    local name = RARE[index]
+    if account[name] then
+      request[name] = account[name]
+    end
+  end
+  return request
 end
 
 return {
@@ -502,46 +556,30 @@ return {
 
   request = function(delivery)
     local account = delivery.account
-    local address, user, password = destination(delivery)
-    if not address then
-      return nil, user, password
+    local shared = common_envelope(delivery)
+    if shared then
+      return request_of(account, shared, json_payload(delivery))
     end
-    local headers = {}
-    if not (add_headers(headers, account.headers) and add_headers(headers, delivery.options.headers)) then
-      return nil, "headers: a name holds a character that is not allowed there", "invalid"
+    local wrapped, message, code = envelope(delivery, delivery.options and delivery.options.headers)
+    if not wrapped then
+      return nil, message, code
     end
-    if account.query and next(account.query) then
-      address = with_query(address, url.query(account.query))
-    end
-    if account.api_key and account.api_key_in == "query" then
-      address = with_query(address, url.query { [account.api_key_name] = account.api_key })
-    elseif account.api_key then
-      set_header(headers, account.api_key_name, account.api_key)
-    end
-
-    local payload = {}
     if has_body(account.method) then
-      local message, code
+      local payload
       payload, message, code = PAYLOADS[account.payload](delivery)
       if not payload then
         return nil, message, code
+      elseif type(payload) == "table" then
+        return request_of(account, wrapped, nil, payload)
       end
-      if payload.body then
-        set_header(headers, "Content-Type", payload.content_type)
-        sign(delivery, headers, payload.body)
-      end
+      set_header(wrapped.headers, "Content-Type", TYPES[account.payload])
+      sign(delivery, wrapped.headers, payload)
+      return request_of(account, wrapped, payload)
     elseif #delivery.attachments > 0 then
       return nil, "attachments: GET has no body to carry them", "invalid"
-    else
-      address = with_query(address, url.query((form_fields(delivery))))
     end
-    return {
-      method = account.method, url = address, headers = headers, body = payload.body, multipart = payload.multipart,
-      user = user, password = password, bearer = not user and account.bearer or nil,
-      client_cert = account.client_cert, client_key = account.client_key, ca_file = account.ca_file,
-      verify = account.verify, proxy = account.proxy, http2 = account.http2,
-      timeout = account.timeout, connect_timeout = account.connect_timeout,
-    }
+    wrapped.url = with_query(wrapped.url, url.query((form_fields(delivery))))
+    return request_of(account, wrapped)
   end,
 
   response = function(response)

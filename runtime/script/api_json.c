@@ -101,31 +101,39 @@ static int by_key(const void *left, const void *right) {
     return order ? order : (a->length > b->length) - (a->length < b->length);
 }
 
-static size_t count_pairs(lua_State *L, int index) {
-    size_t count = 0;
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
-        count++;
-    return count;
+static void sort(member *members, size_t count) {
+    if (count > FEW) {
+        qsort(members, count, sizeof *members, by_key);
+        return;
+    }
+    for (size_t i = 1; i < count; i++) {
+        member one = members[i];
+        size_t to = i;
+        for (; to > 0 && by_key(&members[to - 1], &one) > 0; to--)
+            members[to] = members[to - 1];
+        members[to] = one;
+    }
 }
 
 /* In the order of the keys: the same table gives the same text in every state, which signatures,
  * tests and `notifyhub explain` rest on. */
-static void add_object(lua_State *L, nh_text *out, int index, int depth) {
+static void add_object(lua_State *L, nh_text *out, int index, size_t count, int depth) {
     member few[FEW];
     int top = lua_gettop(L);
-    size_t count = count_pairs(L, index), found = 0;
+    size_t found = 0;
     if (count > PAIRS_MOST)
         luaL_error(L, "json.encode: an object of more than %d pairs", PAIRS_MOST);
     luaL_checkstack(L, 2 * (int)count + 8, "json.encode");
     member *members = count > FEW ? lua_newuserdatauv(L, count * sizeof *members, 0) : few;
     for (lua_pushnil(L); lua_next(L, index); found++) {
-        if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
-            luaL_error(L, "json.encode: a %s cannot be a key", luaL_typename(L, -2));
+        int type = lua_type(L, -2);
+        if (type != LUA_TSTRING && type != LUA_TNUMBER)
+            luaL_error(L, "json.encode: a %s cannot be a key", lua_typename(L, type));
         lua_pushvalue(L, -2); /* for lua_next, which must not see its key changed */
         members[found].place = lua_gettop(L) - 2;
         members[found].key = lua_tolstring(L, -3, &members[found].length);
     }
-    qsort(members, count, sizeof *members, by_key);
+    sort(members, count);
     add(L, out, "{", 1);
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
@@ -146,7 +154,7 @@ static void add_table(lua_State *L, nh_text *out, int index, int depth) {
     if (nh_is_sequence(L, index, &pairs))
         add_array(L, out, index, depth + 1);
     else
-        add_object(L, out, index, depth + 1);
+        add_object(L, out, index, pairs, depth + 1);
 }
 
 static void add_value(lua_State *L, nh_text *out, int index, int depth) {

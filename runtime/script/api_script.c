@@ -12,6 +12,7 @@
  *   unguard(f, ...)          the runtime's own code, called by a script, without its limits
  *   plain(value, keep)       a copy of a value that a script made, all the way down and without
  *                            metatables; tables that are keys of `keep` stay what they are
+ *   clone(table, more)       a copy of the table itself, with room for `more` fields
  *   allowed(name)            a module that the operator allows; or nil, message
  *   env(name)                an environment variable; or nil
  *   log(level, event, text)
@@ -138,7 +139,7 @@ static void copy_plain(lua_State *L, int keep, int depth, int *nodes) {
     luaL_checkstack(L, 8, NULL);
     nh_limiter_charge(L, 100);
     int from = lua_gettop(L);
-    lua_newtable(L);
+    nh_push_sized_like(L, from, 0);
     for (lua_pushnil(L); lua_next(L, from);) {
         if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)
             luaL_error(L, "a %s cannot be a key of a message or a target", luaL_typename(L, -2));
@@ -159,6 +160,17 @@ static int plain(lua_State *L) {
     int keep = lua_istable(L, 2) ? 2 : 0;
     lua_pushvalue(L, 1);
     copy_plain(L, keep, 0, &nodes);
+    return 1;
+}
+
+static int clone(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    nh_push_sized_like(L, 1, (int)luaL_checkinteger(L, 2));
+    for (lua_pushnil(L); lua_next(L, 1);) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, 3);
+    }
     return 1;
 }
 
@@ -263,6 +275,7 @@ int nh_open_script(lua_State *L) {
                                          {"guard", nh_guard},
                                          {"unguard", nh_unguard},
                                          {"plain", plain},
+                                         {"clone", clone},
                                          {"allowed", allowed},
                                          {"env", env},
                                          {"log", write_log},

@@ -1,10 +1,6 @@
 /* api_task.c — the module `task`: what the runtime's own scripts ask the worker for. What waits
- * (transfer, exchange, sleep, admit, parallel) yields the strand that it is called in, and is told
- * the outcome when that is resumed; all of it belongs to the coroutine of a message.
- *
- * A coroutine holds what a message in flight costs most: its stack doubles from 40 slots and stays
- * so. What never waits (an adapter, a rendering) runs on the state's own stack, by task.aside and
- * task.exchange.
+ * (transfer, carry, sleep, parallel) yields the coroutine of a message that it is called in, and is
+ * told the outcome when that is resumed. The rest may be called in the step of a job, too.
  */
 #include <lauxlib.h>
 #include <stdlib.h>
@@ -19,81 +15,61 @@
 
 enum { NAMES_MOST = 256 };
 
-/* Sends the request on top of the state's own stack, which is taken: what is sent is not held by
- * the strand while the transfer is under way. */
-static int send_request(lua_State *L, nh_strand *s, const char *name) {
+static int push_error(lua_State *L, const nh_error *error) {
+    lua_pushnil(L);
+    lua_pushstring(L, error->message);
+    lua_pushstring(L, nh_err_name(error->code));
+    return 3;
+}
+
+/* transfer(transport, request) → response; or nil, message, code. */
+static int transfer(lua_State *L) {
+    nh_strand *s = nh_strand_running(L);
     nh_vm *vm = nh_vm_of(L);
     nh_error error;
+    s->op.again = false;
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 2);
+    lua_xmove(L, vm->L, 1); /* what is sent is not held while the transfer is under way */
     nh_doc *request = nh_vm_pop_doc(vm, "request", &error);
-    if (!request || vm->setup.host->transfer(&s->op, name, request, &error) != NH_OK) {
-        lua_pushnil(L);
-        lua_pushstring(L, error.message);
-        lua_pushstring(L, nh_err_name(error.code));
-        return 3;
-    }
+    if (!request || vm->setup.host->transfer(&s->op, name, request, &error) != NH_OK)
+        return push_error(L, &error);
     s->waits = true;
     return lua_yield(L, 0);
 }
 
-static int transfer(lua_State *L) {
+/* carry(job): carries a delivery out, in a coroutine that has to wait for it. */
+static int carried(lua_State *L, int status, lua_KContext context) {
     nh_strand *s = nh_strand_running(L);
-    s->op.again = false;
-    const char *name = luaL_checkstring(L, 1);
-    lua_settop(L, 2);
-    lua_xmove(L, nh_vm_of(L)->L, 1);
-    return send_request(L, s, name);
-}
-
-/* Calls the function under its arguments on the state's own stack, which takes them; its results or
- * its error are on top of that. */
-static int call_aside(lua_State *L, int arguments, int results) {
     lua_State *own = nh_vm_of(L)->L;
-    if (!lua_checkstack(own, arguments + 2))
+    nh_error error;
+    (void)status;
+    (void)context;
+    lua_settop(L, 2); /* the answer, or nothing */
+    if (!lua_checkstack(own, 2))
         nh_raise(L, "out of memory");
-    lua_xmove(L, own, arguments + 1);
-    return lua_pcall(own, arguments, results, 0);
-}
-
-/* aside(f, ...): pcall for what never waits. */
-static int aside(lua_State *L) {
-    lua_State *own = nh_vm_of(L)->L;
-    luaL_checkany(L, 1);
-    int base = own == L ? 0 : lua_gettop(own);
-    int status = call_aside(L, lua_gettop(L) - 1, LUA_MULTRET);
-    int results = lua_gettop(own) - base;
-    luaL_checkstack(L, results + 1, NULL);
-    lua_xmove(own, L, results);
-    lua_pushboolean(L, status == LUA_OK);
-    lua_insert(L, -results - 1);
-    return results + 1;
-}
-
-/* exchange(build, transport, delivery, account) → response, or nil, message, code: sends what
- * build(delivery) makes. An adapter is somebody's script: its errors are results. */
-static int exchange(lua_State *L) {
-    nh_strand *s = nh_strand_running(L);
-    lua_State *own = nh_vm_of(L)->L;
-    const char *name = luaL_checkstring(L, 2);
-    lua_getfield(L, 3, "attempt");
-    s->op.again = lua_tointeger(L, -1) > 1;
-    lua_pop(L, 1);
     lua_pushvalue(L, 1);
-    lua_pushvalue(L, 3);
-    int status = call_aside(L, 1, 3);
-    if (status == LUA_OK && lua_toboolean(own, -3)) {
-        lua_pop(own, 2);
-        return send_request(L, s, name);
+    lua_insert(L, 2);
+    lua_xmove(L, own, 2);
+    switch (nh_job_advance(s, &error)) {
+    case NH_WAITS:
+        return lua_yieldk(L, 0, 0, carried);
+    case NH_FAILED_JOB:
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, nh_err_name(error.code));
+        lua_setfield(L, -2, "code");
+        lua_pushstring(L, error.message);
+        lua_setfield(L, -2, "message");
+        return lua_error(L);
+    default:
+        return 0;
     }
-    lua_pushnil(L);
-    if (status == LUA_OK) {
-        lua_xmove(own, L, 2);
-        lua_pop(own, 1);
-    } else {
-        lua_pushstring(L, luaL_tolstring(own, -1, NULL));
-        lua_pushliteral(L, "script");
-        lua_pop(own, 2);
-    }
-    return 3;
+}
+
+static int carry(lua_State *L) {
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    return carried(L, LUA_OK, 0);
 }
 
 static int sleep_for(lua_State *L) {
@@ -107,14 +83,6 @@ static int sleep_for(lua_State *L) {
     return lua_yield(L, 0);
 }
 
-/* admit(key, rate or nil, most) → the seconds it waited; or nil, message, code. `rate` is a table
- * { tokens, per, burst }. */
-static int admitted(lua_State *L, int status, lua_KContext waited) {
-    (void)status;
-    lua_pushnumber(L, (double)waited / 1000);
-    return 1;
-}
-
 static double field(lua_State *L, const char *name) {
     lua_getfield(L, 2, name);
     double value = lua_tonumber(L, -1);
@@ -122,8 +90,11 @@ static double field(lua_State *L, const char *name) {
     return value;
 }
 
+/* admit(key, rate or nil, most) → the seconds that the job has to wait, 0: none; or nil, message,
+ * code. `rate` is a table { tokens, per, burst }. Called in a job's step, which goes on when the
+ * time has come; the job holds the key until then. */
 static int admit(lua_State *L) {
-    nh_strand *s = nh_strand_running(L);
+    nh_strand *s = nh_strand_current(L);
     const char *key = luaL_checkstring(L, 1);
     double most = luaL_checknumber(L, 3), wait;
     nh_rate_limit rate;
@@ -133,23 +104,16 @@ static int admit(lua_State *L) {
         rate = (nh_rate_limit){field(L, "tokens"), field(L, "per"), field(L, "burst")};
     nh_err failed =
         nh_vm_of(L)->setup.host->admit(&s->op, key, limited ? &rate : NULL, most, &wait, &error);
-    if (failed) {
-        lua_pushnil(L);
-        lua_pushstring(L, error.message);
-        lua_pushstring(L, nh_err_name(failed));
-        return 3;
-    }
-    if (wait <= 0) {
-        lua_pushnumber(L, 0);
-        return 1;
-    }
-    s->waits = true;
-    return lua_yieldk(L, 0, (lua_KContext)(wait * 1000), admitted);
+    if (failed)
+        return push_error(L, &error);
+    s->waits = wait > 0;
+    lua_pushnumber(L, wait > 0 ? wait : 0);
+    return 1;
 }
 
 static int pause_account(lua_State *L) {
     const char *key = luaL_checkstring(L, 1);
-    nh_vm_of(L)->setup.host->pause(nh_strand_running(L)->op.task, key, luaL_checknumber(L, 2));
+    nh_vm_of(L)->setup.host->pause(nh_strand_current(L)->op.task, key, luaL_checknumber(L, 2));
     return 0;
 }
 
@@ -193,7 +157,7 @@ static int parallel(lua_State *L) {
 /* spawn(f, ...): runs f beside what the message does, in a strand that nobody waits for; its error
  * is logged. */
 static int spawn(lua_State *L) {
-    nh_strand *s = nh_strand_running(L);
+    nh_strand *s = nh_strand_current(L);
     luaL_checktype(L, 1, LUA_TFUNCTION);
     if (s->owner->count >= NH_STRANDS_MOST)
         return luaL_error(L, "more than %d things of one message at once", NH_STRANDS_MOST);
@@ -232,7 +196,7 @@ static int turn(lua_State *L) {
 }
 
 static int progress(lua_State *L) {
-    nh_strand *s = nh_strand_running(L);
+    nh_strand *s = nh_strand_current(L);
     nh_vm_of(L)->setup.host->progress(s->op.task, (uint32_t)luaL_checkinteger(L, 1),
                                       (uint32_t)luaL_checkinteger(L, 2));
     return 0;
@@ -240,7 +204,7 @@ static int progress(lua_State *L) {
 
 /* retrying(platform, attempts): another attempt follows after so many. */
 static int retrying(lua_State *L) {
-    nh_vm_of(L)->setup.host->retrying(nh_strand_running(L)->op.task, luaL_checkstring(L, 1),
+    nh_vm_of(L)->setup.host->retrying(nh_strand_current(L)->op.task, luaL_checkstring(L, 1),
                                       (uint32_t)luaL_checkinteger(L, 2));
     return 0;
 }
@@ -248,7 +212,7 @@ static int retrying(lua_State *L) {
 /* attempted(account, platform, target, seconds, code, text): code and text of an error, or neither.
  */
 static int attempted(lua_State *L) {
-    const nh_op *op = &nh_strand_running(L)->op;
+    const nh_op *op = &nh_strand_current(L)->op;
     const char *code = luaL_optstring(L, 5, NULL);
     const nh_attempt attempt = {.account = luaL_checkstring(L, 1),
                                 .platform = luaL_checkstring(L, 2),
@@ -263,7 +227,7 @@ static int attempted(lua_State *L) {
 
 static int score(lua_State *L) {
     const char *account = luaL_checkstring(L, 1);
-    lua_pushnumber(L, nh_vm_of(L)->setup.host->score(nh_strand_running(L)->op.task, account));
+    lua_pushnumber(L, nh_vm_of(L)->setup.host->score(nh_strand_current(L)->op.task, account));
     return 1;
 }
 
@@ -314,8 +278,7 @@ static int adapters(lua_State *L) {
 
 int nh_open_task(lua_State *L) {
     static const luaL_Reg functions[] = {{"transfer", transfer},
-                                         {"exchange", exchange},
-                                         {"aside", aside},
+                                         {"carry", carry},
                                          {"sleep", sleep_for},
                                          {"admit", admit},
                                          {"pause", pause_account},

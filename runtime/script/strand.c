@@ -1,7 +1,12 @@
 /* strand.c — makes the coroutines of a message, finds them and ends them.
  *
  * Every strand is anchored in the registry and let go exactly once. The one that runs is found from
- * its lua_State (extra space); a coroutine that a script made itself has none and may not wait.
+ * its lua_State (extra space); a coroutine that a script made itself has none and may not wait. A
+ * job has no coroutine: its steps run in the state itself, where vm->job tells whose they are.
+ *
+ * The coroutine of a strand that has come to a good end is kept for the next one: callbacks, which
+ * seldom wait, follow each other in it. Nothing can still be under way for it, and the strand is
+ * another.
  * Owned by the worker's thread; inside of a protected call wherever something may raise.
  */
 #include "runtime/script/strand.h"
@@ -20,11 +25,13 @@ nh_strand *nh_strand_running(lua_State *L) {
     return s;
 }
 
-nh_strand *nh_strand_make(nh_script *owner, lua_State *L, nh_strand *parent, int place) {
-    lua_State *co = lua_newthread(L);
-    lua_sethook(co, NULL, 0, 0); /* it has its maker's; a guard brings its own */
-    lua_insert(L, -2);
-    lua_xmove(L, co, 1);
+nh_strand *nh_strand_current(lua_State *L) {
+    nh_vm *vm = nh_vm_of(L);
+    return L == vm->L && vm->job ? vm->job : nh_strand_running(L);
+}
+
+/* A strand anchored to what is on top of the stack [-1, +0]. */
+static nh_strand *make(nh_script *owner, lua_State *L) {
     int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
     nh_strand *s = calloc(1, sizeof *s);
     if (!s) {
@@ -33,28 +40,62 @@ nh_strand *nh_strand_make(nh_script *owner, lua_State *L, nh_strand *parent, int
     }
     s->op.task = owner->task;
     s->owner = owner;
-    s->co = co;
     s->anchor = anchor;
-    s->parent = parent;
-    s->place = place;
     s->results = LUA_NOREF;
     s->next = &owner->strands;
     s->prev = owner->strands.prev;
     /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a freed strand is out of the ring */
     s->prev->next = s->next->prev = s;
     owner->count++;
+    return s;
+}
+
+nh_strand *nh_strand_make_job(nh_script *owner, lua_State *L) {
+    return make(owner, L);
+}
+
+/* Pushes a coroutine [-0, +1]. */
+static lua_State *push_coroutine(nh_vm *vm, lua_State *L) {
+    lua_State *co;
+    if (vm->spare == LUA_NOREF) {
+        co = lua_newthread(L);
+        lua_sethook(co, NULL, 0, 0); /* it has its maker's; a guard brings its own */
+        return co;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->spare);
+    luaL_unref(L, LUA_REGISTRYINDEX, vm->spare);
+    vm->spare = LUA_NOREF;
+    return lua_tothread(L, -1);
+}
+
+nh_strand *nh_strand_make(nh_script *owner, lua_State *L, nh_strand *parent, int place) {
+    lua_State *co = push_coroutine(owner->vm, L);
+    lua_insert(L, -2);
+    lua_xmove(L, co, 1);
+    nh_strand *s = make(owner, L);
+    s->co = co;
+    s->parent = parent;
+    s->place = place;
     *(nh_strand **)lua_getextraspace(co) = s;
     return s;
 }
 
 void nh_strand_free(nh_strand *s) {
-    lua_State *L = s->owner->vm->L;
+    nh_vm *vm = s->owner->vm;
+    lua_State *L = vm->L;
     s->prev->next = s->next;
     s->next->prev = s->prev;
     s->owner->count--;
-    *(nh_strand **)lua_getextraspace(s->co) = NULL;
+    if (s->co && s->ended && vm->spare == LUA_NOREF) {
+        lua_settop(s->co, 0);
+        *(void **)lua_getextraspace(s->co) = vm; /* still the runtime's own, see check_own */
+        vm->spare = s->anchor;
+    } else {
+        if (s->co)
+            *(void **)lua_getextraspace(s->co) = NULL;
+        luaL_unref(L, LUA_REGISTRYINDEX, s->anchor);
+    }
     luaL_unref(L, LUA_REGISTRYINDEX, s->results);
-    luaL_unref(L, LUA_REGISTRYINDEX, s->anchor);
     free(s);
 }
 
@@ -63,7 +104,8 @@ void nh_strands_stop(nh_script *owner) {
     while (owner->strands.next != &owner->strands) {
         nh_strand *s = owner->strands.prev; /* children before parents */
         owner->vm->setup.host->op_cancel(&s->op);
-        lua_resetthread(s->co);
+        if (s->co)
+            lua_resetthread(s->co);
         nh_strand_free(s);
     }
     /* NOLINTEND(clang-analyzer-unix.Malloc) */

@@ -1,11 +1,11 @@
-/* task.c — runs one message: a coroutine for each of its deliveries, and a main one for what rules
- * do with it when that may wait.
+/* task.c — runs one message: its deliveries, and a coroutine for what rules do with it when that
+ * may wait.
  *
- * A strand is one coroutine of a task. It waits for one thing at a time: an operation of the host
- * (transfer, sleep) or the strands that it started with task.parallel. lib/main's begin(context),
- * in the state itself, says what there is to do: deliveries, a strand each, after which
- * done(context) returns a status and a receipt, which end the task; or nil, and then run(context)
- * is the main strand and returns these. A task that is stopped has its operations cancelled and its
+ * A strand waits for one thing at a time: an operation of the host (transfer, sleep) or the strands
+ * that it started with task.parallel. lib/main's begin(context) says what there is to do:
+ * deliveries, a strand without a coroutine each (job.c), after which done(context) returns a status
+ * and a receipt, which end the task; or nil, and then run(context) is a coroutine, the main strand,
+ * and returns these. A task that is stopped has its operations cancelled and its
  * coroutines closed, and then lib/main's stop(context, code, text) makes the receipt of what was
  * reached.
  *
@@ -142,8 +142,28 @@ static void jobs_ended(nh_script *owner) {
         stop(owner, nh_err_name(error.code), error.message, false);
 }
 
-static void job_ended(nh_strand *s) {
+/* Carries a job on, whose answer (or nil) is on top of the state's stack [-1, +0]. What it does may
+ * end the task: nothing of it may be touched afterwards. An error is left in the context, where
+ * done(context) finds it. */
+static void run_job(nh_strand *s) {
     nh_script *owner = s->owner;
+    lua_State *L = owner->vm->L;
+    nh_error error;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->anchor);
+    lua_insert(L, -2);
+    nh_progress progress = nh_job_advance(s, &error);
+    if (progress == NH_WAITS)
+        return;
+    if (progress == NH_FAILED_JOB) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
+        lua_createtable(L, 0, 2);
+        lua_pushstring(L, nh_err_name(error.code));
+        lua_setfield(L, -2, "code");
+        lua_pushstring(L, error.message);
+        lua_setfield(L, -2, "message");
+        lua_setfield(L, -2, "failed");
+        lua_pop(L, 1);
+    }
     nh_strand_free(s);
     if (--owner->missing == 0)
         jobs_ended(owner);
@@ -171,19 +191,7 @@ static void failed(nh_strand *s, int status) {
     lua_State *L = owner->vm->L;
     luaL_traceback(L, s->co, nh_error_text(s->co, -1), 0);
     lua_pop(s->co, 1);
-    if (s->job) { /* in the context, where done(context) finds it */
-        lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
-        lua_insert(L, -2);
-        if (lua_istable(s->co, -1)) {
-            lua_pop(L, 1);
-            lua_pushvalue(s->co, -1);
-            lua_xmove(s->co, L, 1);
-        }
-        lua_setfield(L, -2, "failed");
-        lua_pop(L, 1);
-        lua_resetthread(s->co);
-        job_ended(s);
-    } else if (s->parent) {
+    if (s->parent) {
         lua_resetthread(s->co);
         lua_settop(s->co, 0);
         lua_xmove(L, s->co, 1);
@@ -204,9 +212,13 @@ void nh_strand_resume(nh_strand *s, int arguments) {
     int results;
     s->waits = false;
     nh_vm *vm = s->owner->vm;
+    nh_strand *job = vm->job; /* it may be the step of a job that runs this */
+    vm->job = NULL;
     nh_slice outer = nh_limiter_enter(&vm->limiter, s->co);
     int status = lua_resume(s->co, vm->L, arguments, &results);
     nh_limiter_leave(&vm->limiter, &outer);
+    vm->job = job;
+    s->ended = status == LUA_OK;
     if (status == LUA_YIELD && s->waits)
         return;
     if (status == LUA_YIELD) {
@@ -216,8 +228,6 @@ void nh_strand_resume(nh_strand *s, int arguments) {
     }
     if (status != LUA_OK)
         failed(s, status);
-    else if (s->job)
-        job_ended(s);
     else if (s->detached)
         callback_ended(s);
     else if (s->parent) {
@@ -228,6 +238,9 @@ void nh_strand_resume(nh_strand *s, int arguments) {
 }
 
 /* --------------------------------------------------------------- the seam */
+
+/* What lib/main adds to a context and to a message: it is cheaper to make room at once. */
+enum { CONTEXT_FIELDS = 8, MESSAGE_FIELDS = 4 };
 
 /* What a protected call needs, on its C stack. */
 typedef struct start_call {
@@ -244,28 +257,25 @@ static bool start_jobs(nh_script *owner) {
     nh_error error;
     nh_vm_push_main(vm, "begin");
     lua_pushvalue(L, -2);
-    if (nh_vm_call(vm, 1, 2, &error) != NH_OK) {
+    if (nh_vm_call(vm, 1, 1, &error) != NH_OK) {
         stop(owner, nh_err_name(error.code), error.message, false);
         return false;
     }
-    if (lua_isnil(L, -2)) {
-        lua_pop(L, 2);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
         return true;
     }
-    int letter = lua_gettop(L) - 1, jobs = letter + 1;
+    int jobs = lua_gettop(L);
     size_t count = lua_rawlen(L, jobs);
     owner->missing =
         count + 1; /* one more: none of them shall end the task before all have begun */
     for (size_t i = 1; i <= count; i++) {
-        nh_vm_push_main(vm, "deliver");
-        nh_strand *s = nh_strand_make(owner, L, NULL, 0);
-        s->job = true;
-        lua_pushvalue(L, letter);
         lua_rawgeti(L, jobs, (lua_Integer)i);
-        lua_xmove(L, s->co, 2);
-        nh_strand_resume(s, 2);
+        nh_strand *s = nh_strand_make_job(owner, L);
+        lua_pushnil(L);
+        run_job(s);
     }
-    lua_settop(L, letter - 1);
+    lua_settop(L, jobs - 1);
     if (--owner->missing == 0)
         jobs_ended(owner);
     return false;
@@ -291,8 +301,8 @@ static int protected_start(lua_State *L) {
     call->task->script = owner;
     nh_vm_count_task(vm, 1);
 
-    lua_createtable(L, 0, 4); /* the context */
-    nh_push_value(L, nh_doc_root(doc));
+    lua_createtable(L, 0, CONTEXT_FIELDS);
+    nh_push_map(L, nh_doc_root(doc), MESSAGE_FIELDS);
     nh_doc_unref(doc);
     lua_pushstring(L, call->message->id);
     lua_setfield(L, -2, "id");
@@ -318,6 +328,7 @@ static int protected_start(lua_State *L) {
  * be had. */
 static void end_broken(nh_vm *vm, nh_task *task) {
     lua_settop(vm->L, 0);
+    vm->job = NULL;
     if (vm->ended == task)
         return;
     nh_script *owner = task->script;
@@ -345,6 +356,14 @@ typedef struct op_call {
 static int protected_op_done(lua_State *L) {
     op_call *call = lua_touserdata(L, 1);
     int arguments = 0;
+    if (!call->s->co) {
+        if (call->response)
+            nh_push_value(L, nh_doc_root(call->response));
+        else
+            lua_pushnil(L);
+        run_job(call->s);
+        return 0;
+    }
     if (call->response) {
         nh_push_value(call->s->co, nh_doc_root(call->response));
         arguments = 1;

@@ -22,10 +22,32 @@ _Noreturn void nh_raise(lua_State *L, const char *format, ...) {
     abort();
 }
 
+void nh_push_map(lua_State *L, const nh_value *map, int more) {
+    size_t count = nh_value_count(map);
+    lua_createtable(L, 0, (int)count + more);
+    for (size_t i = 0; i < count; i++) {
+        const nh_value *key = nh_value_key(map, i);
+        if (nh_value_kind(key) == NH_NIL ||
+            (nh_value_kind(key) == NH_REAL && isnan(nh_value_real(key, 0))))
+            continue; /* cannot be a key in Lua */
+        nh_push_value(L, key);
+        nh_push_value(L, nh_value_at(map, i));
+        lua_rawset(L, -3);
+    }
+}
+
+static void push_array(lua_State *L, const nh_value *array) {
+    size_t count = nh_value_count(array);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        nh_push_value(L, nh_value_at(array, i));
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
 void nh_push_value(lua_State *L, const nh_value *value) {
-    size_t length, count = nh_value_count(value);
+    size_t length;
     const char *bytes;
-    luaL_checkstack(L, 4, "too many values");
     switch (nh_value_kind(value)) {
     case NH_NIL:
         lua_pushnil(L);
@@ -46,23 +68,12 @@ void nh_push_value(lua_State *L, const nh_value *value) {
         lua_pushlstring(L, bytes, length);
         break;
     case NH_ARRAY:
-        lua_createtable(L, (int)count, 0);
-        for (size_t i = 0; i < count; i++) {
-            nh_push_value(L, nh_value_at(value, i));
-            lua_rawseti(L, -2, (lua_Integer)i + 1);
-        }
+        luaL_checkstack(L, 4, "too many values");
+        push_array(L, value);
         break;
     case NH_MAP:
-        lua_createtable(L, 0, (int)count);
-        for (size_t i = 0; i < count; i++) {
-            const nh_value *key = nh_value_key(value, i);
-            if (nh_value_kind(key) == NH_NIL ||
-                (nh_value_kind(key) == NH_REAL && isnan(nh_value_real(key, 0))))
-                continue; /* cannot be a key in Lua */
-            nh_push_value(L, key);
-            nh_push_value(L, nh_value_at(value, i));
-            lua_rawset(L, -3);
-        }
+        luaL_checkstack(L, 4, "too many values");
+        nh_push_map(L, value, 0);
         break;
     }
 }
@@ -80,6 +91,14 @@ bool nh_is_marked_array(lua_State *L, int index) {
     bool marked = lua_rawequal(L, -1, -2);
     lua_pop(L, 2);
     return marked;
+}
+
+void nh_push_sized_like(lua_State *L, int index, int more) {
+    size_t length = lua_rawlen(L, index), pairs = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        pairs++;
+    size_t fields = pairs > length ? pairs - length : 0;
+    lua_createtable(L, (int)length, (int)fields + more);
 }
 
 bool nh_is_sequence(lua_State *L, int index, size_t *count) {

@@ -9,6 +9,9 @@
 /* Pushes a value [-0, +1]; maps become tables, a secret its text. May raise (memory). */
 void nh_push_value(lua_State *L, const nh_value *value);
 
+/* The same of a map, with room for `more` fields of other names. */
+void nh_push_map(lua_State *L, const nh_value *map, int more);
+
 /* Writes the value at `index`. A table with keys 1…n is an array, one with string keys a map, an
  * empty one a map unless nh_mark_array was here. Raises for anything else, naming `what`; the
  * writer must then be cleared. */
@@ -20,6 +23,9 @@ _Noreturn void nh_raise(lua_State *L, const char *format, ...);
 /* Marks the table at `index` as an array even when it is empty [-0, +0]; tells whether one is. */
 void nh_mark_array(lua_State *L, int index);
 bool nh_is_marked_array(lua_State *L, int index);
+
+/* Pushes an empty table with room for what the one at `index` holds, and `more` fields [-0, +1]. */
+void nh_push_sized_like(lua_State *L, int index, int more);
 
 /* Whether a table's keys are just 1…n, or it is empty and marked, and how many it has [-0, +0]. */
 bool nh_is_sequence(lua_State *L, int index, size_t *count);

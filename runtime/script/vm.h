@@ -44,10 +44,12 @@ struct nh_vm {
     nh_limiter limiter; /* first: the allocator's argument */
     lua_State *L;
     nh_vm_setup setup;
-    nh_writer *writer; /* reused for every document that leaves the state */
+    nh_writer *writer;     /* reused for every document that leaves the state */
+    struct nh_strand *job; /* the delivery whose step runs in the state itself; NULL: none */
     nh_task *ended;    /* the last task that ended, so that a failure afterwards is not its own */
     nh_text text;      /* json.encode's */
     int main;          /* registry reference of the table that lib/main returns */
+    int spare;         /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
     size_t tasks;      /* messages that run here, callbacks included */
     nh_engine *engine; /* a worker's */
     uint64_t opened;   /* monotonic ns */

@@ -36,22 +36,23 @@ function M.message(context)
   return copy
 end
 
+local function call(callback, event, context, what, message)
+  local ok, raised, kind = script.guard(callback, what, message)
+  if not ok then
+    local problem = rules.problem(raised, kind)
+    script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
+  end
+end
+
 -- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
 local function call_back(event, context, what)
-  local message = M.message(context)
-  local function call(callback)
-    local ok, raised, kind = script.guard(callback, what, message)
-    if not ok then
-      local problem = rules.problem(raised, kind)
-      script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
-    end
-  end
-  for _, callback in ipairs(loaded.callbacks[event]) do
-    call(callback)
+  local message, list = M.message(context), loaded.callbacks[event]
+  for index = 1, #list do
+    call(list[index], event, context, what, message)
   end
   local named = loaded.named[event][message[ON[event]]]
   if named then
-    call(named)
+    call(named, event, context, what, message)
   end
 end
 
@@ -78,8 +79,12 @@ end
 
 -- Callbacks that a message names and nobody has.
 function M.check(context)
+  local message = context.message
+  if not (message.on_complete or message.on_error or message.on_retry or message.on_progress) then
+    return
+  end
   for event, field in pairs(ON) do
-    local name = context.message[field]
+    local name = message[field]
     if name and not (loaded and loaded.named[event][name]) then
       warning.add(context, "no such callback", ("%s: the rules have no callback '%s' for this event%s"):format(field, name,
         schema.suggest(name, schema.names(loaded and loaded.named[event] or {}))))

@@ -45,37 +45,32 @@ local function as_is(s)
   return s
 end
 
--- The title and body of a message with its variables in place; or nil, message, code.
+-- The title, body and format of a message with its variables in place; or nil, message, code.
 function M.render(message)
-  local title, body = message.title or "", message.body or ""
-  if message.variables then
+  local title, body, format, variables = message.title or "", message.body or "", message.format or "text", message.variables
+  if variables then
     local problem
-    title, problem = fill(title, message.variables, "title", as_is)
+    title, problem = fill(title, variables, "title", as_is)
     if title then
-      body, problem = fill(body, message.variables, "body", message.format == "html" and text.escape_html or as_is)
+      body, problem = fill(body, variables, "body", format == "html" and text.escape_html or as_is)
     end
     if problem then
       return nil, problem, "invalid"
     end
   end
-  return { title = title, body = body, format = message.format or "text" }
+  return title, body, format
 end
 
--- What the letter says on this platform; or nil, message, code.
+-- What the letter says on this platform: title, body, format; or nil, message, code.
 local function words(letter, adapter)
-  if letter.template then
-    return letter.template(letter.message, adapter)
+  if not letter.template then
+    return M.render(letter.message)
   end
-  local rendered = letter.rendered
+  local rendered, problem, code = letter.template(letter.message, adapter)
   if not rendered then
-    local problem, code
-    rendered, problem, code = M.render(letter.message)
-    if not rendered then
-      return nil, problem, code
-    end
-    letter.rendered = rendered
+    return nil, problem, code
   end
-  return rendered
+  return rendered.title, rendered.body, rendered.format
 end
 
 -------------------------------------------------------------------- formats
@@ -96,8 +91,9 @@ local CONVERT = {
 local PREFERENCE = { text = { "html", "markdown" }, markdown = { "html", "text" }, html = { "text", "markdown" } }
 
 local function takes(adapter, format)
-  for _, each in ipairs(adapter.formats) do
-    if each == format then
+  local formats = adapter.formats
+  for index = 1, #formats do
+    if formats[index] == format then
       return true
     end
   end
@@ -133,8 +129,11 @@ end
 
 -- The set of files that a message brings with it.
 function M.files(message)
+  if not message.attachments then
+    return NONE
+  end
   local files = {}
-  for _, each in ipairs(message.attachments or NONE) do
+  for _, each in ipairs(message.attachments) do
     if each.path then
       files[each.path] = true
     end
@@ -174,14 +173,14 @@ local function attach(message, adapter, files)
   return attachments
 end
 
--- What one platform is given of a letter: { title, body, format, attachments }, and a warning; or nil and a failed result.
+-- What one platform is given of a letter: title, body, format, attachments and a warning; or nil and a failed result.
 function M.fit(letter, adapter)
-  local rendered, problem, code = words(letter, adapter)
-  if not rendered then
-    return nil, result.fail(code, problem)
+  local title, said, written = words(letter, adapter)
+  if not title then
+    return nil, result.fail(written, said)
   end
-  local body, format = convert(rendered.body, rendered.format, adapter)
-  problem = over_limit(adapter, "title", rendered.title) or over_limit(adapter, "body", body)
+  local body, format = convert(said, written, adapter)
+  local problem = over_limit(adapter, "title", title) or over_limit(adapter, "body", body)
   if problem then
     return nil, result.fail("too_large", problem)
   end
@@ -189,7 +188,7 @@ function M.fit(letter, adapter)
   if not attachments then
     return nil, result.fail("invalid", missing)
   end
-  return { title = rendered.title, body = body, format = format, attachments = attachments }, warning or rendered.warning
+  return title, body, format, attachments, warning
 end
 
 return M

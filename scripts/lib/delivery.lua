@@ -1,7 +1,8 @@
 -- delivery: one message to one account: build the request, send it, judge the answer, and try again while that may help.
 --
--- A letter is what is said and how: { context, message, shown = the message as adapters may see it, template, retry,
--- on_retry, on_progress }. Several may go out for one message: one a route that matched.
+-- A job is the list of who is told by it (one entry, unless the adapter groups), and beside them what is known of the delivery:
+-- { letter, delivery = what the adapter is given, warning, began, admitted }. It goes on in steps, between which it waits and
+-- has no coroutine: what thousands of messages in flight hold is the job and no more.
 
 local config = require "config"
 local content = require "content"
@@ -69,27 +70,17 @@ local function judge(delivery, adapter, response)
     return response.judged
   end
   -- An adapter is somebody's script: its errors are results.
-  local ok, judged = task.aside(adapter.response, response, delivery)
+  local ok, judged = pcall(adapter.response, response, delivery)
   if not ok or type(judged) ~= "table" then
     return result.fail("script", not ok and tostring(judged) or "the adapter judged nothing")
   end
-  for index, each in ipairs(judged) do
+  for index = 1, #judged do
+    local each = judged[index]
     if type(each) ~= "table" then
       return result.fail("script", ("the adapter judged recipient %d with a %s"):format(index, type(each)))
     end
   end
   return judged
-end
-
--- One attempt → a result, or a list of them for a group. While the transfer is under way nothing here holds on to the
--- request, nor to more than what the caller has: thousands wait at this place.
-local function attempt(delivery, account)
-  local response, message, code = task.exchange(delivery.guard and with_guard or account.adapter.request,
-    account.adapter.transport, delivery, account)
-  if not response then
-    return result.fail(code or "invalid", message or "the adapter built no request")
-  end
-  return judge(delivery, account.adapter, response)
 end
 
 local function may_retry(judged)
@@ -127,23 +118,26 @@ end
 
 local function finish(judged, entry, adapter, warning)
   judged = result.known(judged)
-  local ok = judged.ok and true or false
-  local said = words(judged.warning)
-  local account = entry.account
-  entry.result = {
+  local account, ok, said = entry.account, judged.ok and true or false, words(judged.warning)
+  local told = {
     platform = adapter.name,
     target = entry.shown,
     ok = ok,
-    code = not ok and (words(judged.code) or "rejected") or nil,
-    error = not ok and M.scrub(words(judged.error) or "refused", account) or nil,
     status_code = type(judged.status_code) == "number" and math.tointeger(judged.status_code) or nil,
     provider_id = words(judged.provider_id),
-    retryable = not ok and may_retry(judged) and true or nil,
     warning = said and M.scrub(said, account) or warning,
     attempts = entry.attempts or 0,
-    waited = entry.waited,
     latency = task.monotonic() - entry.started,
   }
+  if not ok then
+    told.code = words(judged.code) or "rejected"
+    told.error = M.scrub(words(judged.error) or "refused", account)
+    told.retryable = may_retry(judged) and true or nil
+  end
+  if entry.waited then
+    told.waited = entry.waited
+  end
+  entry.result = told
 end
 
 -- The first failure of a group's results, or the first of them.
@@ -157,12 +151,13 @@ local function failure_of(results)
 end
 
 -- Gives each entry its result.
-local function settle(letter, entries, adapter, judged, warning)
-  for index, entry in ipairs(entries) do
-    finish(judged[index] or judged, entry, adapter, warning)
+local function settle(job, judged, warning)
+  local letter, adapter = job.letter, job[1].account.adapter
+  for index = 1, #job do
+    finish(judged[index] or judged, job[index], adapter, warning)
   end
   local context = letter.context
-  context.done = context.done + #entries
+  context.done = context.done + #job
   task.progress(context.done, context.total)
   if letter.on_progress then
     letter.on_progress(context)
@@ -202,31 +197,48 @@ local function attempts_before(letter, account)
   return math.min(before, policy.attempts - 1)
 end
 
--- What the adapter is given, and a warning; or nil and a failed result.
-local function prepare(letter, entries, account)
-  local adapter, message = account.adapter, letter.message
+-- What a message says to this platform alone; or nil and a failed result.
+local function options_for(message, adapter)
   local options = message.platform and message.platform[adapter.name]
-  if options or has_defaults(adapter.message_options) then
-    local ok, checked = pcall(schema.check, options or NONE, adapter.message_options, "platform." .. adapter.name, "invalid")
-    if not ok then
-      return nil, result.fail("invalid", type(checked) == "table" and checked.message or tostring(checked))
-    end
-    options = checked
+  if not options and not has_defaults(adapter.message_options) then
+    return NONE
   end
-  local delivery, warning = content.fit(letter, adapter)
-  if not delivery then
-    return nil, warning
+  local ok, checked = pcall(schema.check, options or NONE, adapter.message_options, "platform." .. adapter.name, "invalid")
+  if not ok then
+    return nil, result.fail("invalid", type(checked) == "table" and checked.message or tostring(checked))
   end
-  local recipients = NONE
-  if entries[1].recipient then
-    recipients = {}
-    for index, entry in ipairs(entries) do
-      recipients[index] = entry.recipient
-    end
+  return checked
+end
+
+local function recipients_of(job)
+  if not job[1].recipient then
+    return NONE
   end
-  delivery.id, delivery.message, delivery.account = name_of(message, entries[1]), letter.shown, account.options
-  delivery.recipients, delivery.recipient = recipients, recipients[1]
-  delivery.options, delivery.attempt, delivery.target = options or NONE, attempts_before(letter, account), entries[1].shown
+  local recipients = {}
+  for index, entry in ipairs(job) do
+    recipients[index] = entry.recipient
+  end
+  return recipients
+end
+
+-- What the adapter is given, and a warning; or nil and a failed result.
+local function prepare(job)
+  local letter, first = job.letter, job[1]
+  local message, account = letter.message, first.account
+  local adapter = account.adapter
+  local options, failure = options_for(message, adapter)
+  if not options then
+    return nil, failure
+  end
+  local title, body, format, attachments, warning = content.fit(letter, adapter)
+  if not title then
+    return nil, body
+  end
+  local delivery = {
+    title = title, body = body, format = format, attachments = attachments, id = name_of(message, first), message = letter.shown,
+    account = account.options, recipients = recipients_of(job), recipient = first.recipient, options = options,
+    attempt = attempts_before(letter, account), now = 0, target = first.shown, guard = nil,
+  }
   if adapter.transport ~= "console" and (letter.configured.guard == "private" or message.untrusted) then
     delivery.guard = { request = adapter.request, allow = letter.configured.guard_allow }
   end
@@ -248,58 +260,62 @@ local function place_of(entry)
   return ("%s > %s"):format(entry.account.lane, recipient and recipient.type .. ":" .. recipient.value or "")
 end
 
--- Waits for a place in a rate; a failed result when there will be none.
-local function admit(entries, key, rate)
-  local wait, message, code = task.admit(key, rate, LONGEST_WAIT - (entries[1].waited or 0))
-  if not wait then
-    return result.fail(code, message)
-  elseif wait > 0 then
-    for _, entry in ipairs(entries) do
-      entry.waited = (entry.waited or 0) + wait
+-- Asks for a place in all rates of a delivery: → whether one has to be waited for; or nil and a failed result when there will
+-- be none. The recipients' rates come first: who waits for a busy one takes nothing from the others.
+local function queue(job)
+  local first = job[1]
+  local account = first.account
+  local places = account.target_rate and #job or 0
+  for number = (job.admitted or 0) + 1, places + 1 do
+    local rate = account.rate
+    if number <= places then
+      job.lane, rate = place_of(job[number]), account.target_rate
+    else
+      job.lane = lane_of(first)
     end
-  end
-end
-
--- The same for all rates of a delivery. The recipients' come first: who waits for a busy one takes nothing from the others.
-local function refused(entries, account)
-  if account.target_rate then
-    for _, entry in ipairs(entries) do
-      local failure = admit(entries, place_of(entry), account.target_rate)
-      if failure then
-        return failure
+    local wait, message, code = task.admit(job.lane, rate, LONGEST_WAIT - (first.waited or 0))
+    if not wait then
+      return nil, result.fail(code, message)
+    elseif wait > 0 then
+      for _, entry in ipairs(job) do
+        entry.waited = (entry.waited or 0) + wait
       end
+      job.admitted = number
+      return true
     end
   end
-  return admit(entries, lane_of(entries[1]), account.rate)
+  job.admitted = nil
+  return false
 end
 
 -- A platform that was asked too often gets nothing for so long, whoever it was about.
-local function pause(entries, seconds)
-  task.pause(lane_of(entries[1]), seconds)
-  if entries[1].account.target_rate then
-    for _, entry in ipairs(entries) do
+local function pause(job, seconds)
+  task.pause(lane_of(job[1]), seconds)
+  if job[1].account.target_rate then
+    for _, entry in ipairs(job) do
       task.pause(place_of(entry), seconds)
     end
   end
 end
 
 -- Counts an attempt that took `seconds`. → how long to wait before the next one; nil when that was it.
-local function wait_after(judged, letter, entries, delivery, seconds)
-  local account = entries[1].account
+local function wait_after(judged, job, seconds)
+  local letter, delivery, first = job.letter, job.delivery, job[1]
+  local account = first.account
   local platform = account.adapter.name
   local worst = judged[1] and failure_of(judged) or judged
   local code = not worst.ok and (words(worst.code) or "rejected") or nil
   local text = code and M.scrub(words(worst.error) or "refused", account)
-  task.attempted(account.name, platform, entries[1].shown, seconds, code, text)
+  task.attempted(account.name, platform, first.shown, seconds, code, text)
   if not code then
     return nil
   end
   local again, hint = wants_retry(judged)
   local policy = config.retry(letter.message, letter.retry, account.retry, letter.configured.retry)
-  if again and code == "rate_limited" and (entries[1].waited or 0) < LONGEST_WAIT then
+  if again and code == "rate_limited" and (first.waited or 0) < LONGEST_WAIT then
     delivery.attempt = delivery.attempt - 1 -- it costs none, but the whole lane pauses
-    entries[1].limited = (entries[1].limited or 0) + 1
-    pause(entries, result.wait(hint) or backoff(LIMITED, entries[1].limited))
+    first.limited = (first.limited or 0) + 1
+    pause(job, result.wait(hint) or backoff(LIMITED, first.limited))
     return 0
   elseif not again or delivery.attempt >= policy.attempts then
     return nil
@@ -308,50 +324,78 @@ local function wait_after(judged, letter, entries, delivery, seconds)
   task.retrying(platform, delivery.attempt)
   if letter.on_retry then
     letter.on_retry(letter.context, {
-      platform = platform, target = entries[1].shown, attempt = delivery.attempt, wait = wait, code = code, error = text,
+      platform = platform, target = first.shown, attempt = delivery.attempt, wait = wait, code = code, error = text,
     })
   end
   return wait
 end
 
--- The same, with an error of what is called on the way as a failed result.
-local function prepared(letter, entries, account)
-  local ok, delivery, warning = task.aside(prepare, letter, entries, account)
-  if ok then
-    return delivery, warning
+-- Makes a job ready, once; a failed result when it cannot go out.
+local function open(job)
+  local now = task.monotonic()
+  for index = 1, #job do
+    job[index].started = now -- for a receipt that is made before this ends
   end
-  local problem = type(delivery) == "table" and delivery or { code = "script", message = tostring(delivery) }
-  return nil, result.fail(problem.code, problem.message)
+  local ok, delivery, warning = pcall(prepare, job)
+  if not ok then
+    local problem = type(delivery) == "table" and delivery or { code = "script", message = tostring(delivery) }
+    return result.fail(problem.code, problem.message)
+  elseif not delivery then
+    return warning
+  end
+  job.delivery, job.warning = delivery, warning
 end
 
--- Delivers a letter to the entries of one account (one entry, unless the adapter groups) and gives each its result. Few
--- locals: see attempt.
-function M.deliver(letter, entries)
-  local account = entries[1].account
-  for _, entry in ipairs(entries) do
-    entry.started = task.monotonic() -- for a receipt that is made before this ends
+-- The request of one more attempt, with its transport before it; or nil and the failed result of the attempt.
+local function build(job)
+  local delivery, adapter = job.delivery, job[1].account.adapter
+  delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
+  for index = 1, #job do
+    job[index].attempts = delivery.attempt
   end
-  local delivery, warning = prepared(letter, entries, account)
-  if not delivery then
-    return settle(letter, entries, account.adapter, warning)
+  job.began = task.monotonic()
+  local ok, request, message, code = pcall(delivery.guard and with_guard or adapter.request, delivery)
+  if not ok then -- an adapter is somebody's script: its errors are results
+    return nil, result.fail("script", tostring(request))
+  elseif not request then
+    return nil, result.fail(code or "invalid", message or "the adapter built no request")
+  end
+  return adapter.transport, request
+end
+
+-- The next step of a job: begins, or goes on after a pause or with the answer to its request. → nothing when it has ended and
+-- its entries have their results; the seconds after which it goes on (0: when a rate lets it); or a transport, the request to
+-- send and whether it is one more attempt, after which it goes on with the answer.
+function M.step(job, answer)
+  local judged
+  if not job.delivery then
+    local failure = open(job)
+    if failure then
+      return settle(job, failure)
+    end
+  elseif answer then
+    judged = judge(job.delivery, job[1].account.adapter, answer)
   end
   while true do
-    local failure = refused(entries, account)
+    if judged then
+      local wait = wait_after(judged, job, task.monotonic() - job.began)
+      if not wait then
+        return settle(job, judged, job.warning)
+      elseif wait > 0 then
+        return wait
+      end
+    end
+    local waits, failure = queue(job)
     if failure then
-      return settle(letter, entries, account.adapter, failure, warning)
+      return settle(job, failure, job.warning)
+    elseif waits then
+      return 0
     end
-    delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
-    for _, entry in ipairs(entries) do
-      entry.attempts = delivery.attempt
+    local transport, request = build(job)
+    if transport then
+      return transport, request, job.delivery.attempt > 1
     end
-    local began = task.monotonic()
-    local judged = attempt(delivery, account)
-    local wait = wait_after(judged, letter, entries, delivery, task.monotonic() - began)
-    if not wait then
-      return settle(letter, entries, account.adapter, judged, warning)
-    elseif wait > 0 then
-      task.sleep(wait)
-    end
+    judged = request
   end
 end
 

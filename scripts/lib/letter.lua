@@ -18,21 +18,20 @@ function M.setup(prepared, rules_loaded)
   configured, loaded = prepared, rules_loaded
 end
 
--- The message as adapters may see it: its targets without what is secret in them.
-local function shown(message, in_place)
+-- The message as adapters may see it: its targets without what is secret in them. Mostly it is that anyway.
+local function shown(message)
+  local given, same = message.targets, message.priority ~= nil
   local targets = {}
-  for index, each in ipairs(message.targets or {}) do
-    targets[index] = target.shown(each)
+  for index = 1, given and #given or 0 do
+    local each = given[index]
+    local as_shown = target.shown(each)
+    same, targets[index] = same and each == as_shown, as_shown
   end
-  local copy = message
-  if not in_place then
-    copy = {}
-    for name, value in pairs(message) do
-      copy[name] = value
-    end
+  if same and given then
+    return message
   end
-  copy.targets = targets
-  copy.priority = message.priority or "normal"
+  local copy = script.clone(message, 2)
+  copy.targets, copy.priority = targets, message.priority or "normal"
   return copy
 end
 
@@ -42,8 +41,11 @@ local function renderer(context, name, named)
   return function(message, adapter)
     local rendered = made[adapter.name]
     if not rendered then
-      local ok, words, warnings, code = script.guard(template.render, named, template.is_pure(named) and message
-        or script.plain(message), adapter.name)
+      local given = message
+      if not template.is_pure(named) then -- it may write to it
+        given = message == context.message and callback.message(context) or script.plain(message)
+      end
+      local ok, words, warnings, code = script.guard(template.render, named, given, adapter.name)
       if not ok then
         local problem = rules.problem(words, warnings)
         return nil, ("template '%s': %s"):format(name, problem.message), problem.code
@@ -67,7 +69,8 @@ end
 -- What is said, and how; or nil, message, code.
 function M.make(context, message, options)
   local letter = {
-    context = context, message = message, retry = options.retry, configured = configured,
+    context = context, message = message, retry = options.retry, configured = configured, shown = shown(message),
+    template = nil, on_retry = loaded and callback.on_retry, on_progress = loaded and callback.on_progress,
   }
   local name = options.template or message.template
   if name then
@@ -77,10 +80,6 @@ function M.make(context, message, options)
         schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
     end
     letter.template = renderer(context, name, named)
-  end
-  letter.shown = shown(message, not loaded)
-  if loaded then
-    letter.on_retry, letter.on_progress = callback.on_retry, callback.on_progress
   end
   return letter
 end

@@ -4,8 +4,8 @@
 --   prepare(config, secrets)    checks a configuration, returns it with defaults (once a hub, in a scratch state)
 --   platforms(config)           describes the adapters
 --   setup(config)               takes what prepare made and loads the rules (once a state)
---   begin(context)              → a letter and a list of jobs, when a message is no more than these; else nil
---   deliver(letter, job)        in the job's coroutine
+--   begin(context)              → a list of jobs, when a message is no more than these; else nil
+--   step(job, answer)           carries a job on, see lib/delivery
 --   done(context)               after the last job; returns a status, a receipt and whether `after` is to be called
 --   run(context)                in the message's coroutine, when begin returned nil; returns the same
 --   stop(context, code, text)   ends a message that is cancelled, late or broken; returns the same
@@ -181,11 +181,15 @@ local function take(context)
     context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
     if loaded then
       message.metadata = message.metadata or {} -- so that rules may ask for a field of it
+      message.priority = message.priority or "normal"
       context.files = content.files(message) -- rules can name no other ones
     end
     callback.check(context)
   end
-  for name in pairs(message.platform or NONE) do
+  if not message.platform then
+    return nil
+  end
+  for name in pairs(message.platform) do
     if not platform.known()[name] then
       return ("platform.%s: there is no platform of this name%s"):format(name,
         schema.suggest(name, schema.names(platform.known())))
@@ -204,16 +208,17 @@ function M.begin(context)
   local plan = plans and not plans[2] and plans[1]
   local whom = plan and not plan.handle and not plan.timeout and (plan.to or message.targets)
   local jobs = whom and telling.jobs(context, whom)
-  if jobs then
-    local letter = letters.make(context, message, plan)
-    if letter then
-      return letter, jobs
+  local letter = jobs and letters.make(context, message, plan)
+  if letter then
+    for index = 1, #jobs do
+      jobs[index].letter = letter
     end
+    return jobs
   end
   context.plans = plans
 end
 
-M.deliver = delivery.deliver
+M.step = delivery.step
 
 function M.done(context)
   local failed = context.failed

@@ -17,11 +17,15 @@ end
 -- The result of an entry, complete; `code` and `text` are of one that was not reached.
 function M.result(entry, code, text)
   local each = entry.result or { ok = false, code = code or "internal", error = text or "the delivery did not end" }
-  each.target = each.target or entry.shown
-  each.platform = each.platform or entry.account and entry.account.adapter.name
-  each.attempts = each.attempts or entry.attempts or 0
-  each.latency = each.latency or entry.started and task.monotonic() - entry.started or 0
-  each.route = entry.route
+  if not each.latency then -- lib/delivery has not made it
+    each.target = each.target or entry.shown
+    each.platform = each.platform or entry.account and entry.account.adapter.name
+    each.attempts = each.attempts or entry.attempts or 0
+    each.latency = entry.started and task.monotonic() - entry.started or 0
+  end
+  if entry.route then
+    each.route = entry.route
+  end
   return each
 end
 
@@ -30,8 +34,9 @@ end
 function M.make(context, code, text, handled)
   local message, results = context.message, {}
   local delivered, first_failure = 0, nil
-  for index, entry in ipairs(context.entries) do
-    local each = M.result(entry, code, text)
+  local entries = context.entries
+  for index = 1, #entries do
+    local each = M.result(entries[index], code, text)
     results[index] = each
     if each.ok then
       delivered = delivered + 1
@@ -50,11 +55,13 @@ function M.make(context, code, text, handled)
     code, text = code or first_failure.code, text or first_failure.error
   end
   local told = {
-    id = context.id, status = status, code = code, error = text,
-    results = #results > 0 and results or json.array(results),
-    created_at = context.created_at, settled_at = task.now(),
-    route = context.route, generation = generation, warnings = context.warnings,
+    id = context.id, status = status, results = #results > 0 and results or json.array(results),
+    created_at = context.created_at, settled_at = task.now(), route = context.route, generation = generation,
+    warnings = context.warnings,
   }
+  if code then
+    told.code, told.error = code, text
+  end
   local after = callback.wanted("complete", message) or status ~= "delivered" and callback.wanted("error", message)
   return status, told, after
 end

@@ -8,6 +8,7 @@ local M = {}
 
 local STEPS_MOST, SECONDS_MOST = 1000000, 366 * 86400
 
+local main -- lib/main's functions
 local clock = 0 -- seconds since the beginning of a run
 local started = 0 -- the wall clock of that beginning
 local ready, timers -- of strands
@@ -210,16 +211,18 @@ function task.transfer(transport, request, delivery, account)
   return wait()
 end
 
-task.aside = pcall
-
-function task.exchange(build, transport, delivery, account)
-  local ok, request, problem, code = pcall(build, delivery)
-  if not ok then
-    return nil, tostring(request), "script"
-  elseif not request then
-    return nil, problem, code
+-- Carries a delivery out, as the runtime does without a coroutine.
+function task.carry(job)
+  local what, request = main.step(job)
+  while what do
+    local answer
+    if type(what) == "string" then
+      answer = task.transfer(what, request, job.delivery, job[1].account)
+    else
+      task.sleep(what)
+    end
+    what, request = main.step(job, answer)
   end
-  return task.transfer(transport, request, delivery, account)
 end
 
 -------------------------------------------------------------------- store
@@ -254,7 +257,8 @@ end
 
 -- Runs messages to their ends. options: now (seconds since the epoch), reply(sent) → nil | code | result, scores
 -- ({ account = 0…1 }). → the list of what was sent, the list of receipts.
-function M.run(main, messages, options)
+function M.run(scripts, messages, options)
+  main = scripts
   clock, started = 0, options.now or os.time()
   ready, timers, sent = {}, {}, {}
   reply = options.reply or function() end

@@ -280,6 +280,51 @@ local function key_of(entry)
   return ("%s\0%s\0%s"):format(entry.url or tostring(entry.account), recipient.type, recipient.value)
 end
 
+-- What a single text stands for, while nothing but the configuration decides that: the same few come again and again.
+local known, known_count = {}, 0
+local KNOWN_MOST, KNOWN_LENGTH = 1000, 512
+
+-- The entries of a text as they are for every message, not to be written to; nil when they have to be asked for.
+local function entries_of(text)
+  local entries = known[text]
+  if entries or entries == nil and #text > KNOWN_LENGTH then
+    return entries
+  end
+  local choices
+  entries, choices = M.resolve(text, {})
+  for _, entry in ipairs(entries) do
+    if choices or entry.result then
+      return nil
+    end
+  end
+  if known_count == KNOWN_MOST then
+    known, known_count = {}, 0
+  end
+  known[text], known_count = entries, known_count + 1
+  return entries
+end
+
+-- Fresh entries of a target that is a single text, or a list of one, when nothing but the configuration tells who that is; nil
+-- for any other.
+function M.simple(target)
+  if type(target) == "table" and target[2] == nil and not target.platform and not target.value then
+    target = target[1]
+  end
+  local found = type(target) == "string" and (not resolver or target:find("^%a[%w+.-]*://")) and entries_of(target)
+  if not found then
+    return nil
+  end
+  local entries = {}
+  for index = 1, #found do
+    local each = found[index]
+    entries[index] = {
+      account = each.account, recipient = each.recipient, shown = each.shown, url = each.url,
+      place = nil, started = nil, attempts = nil, result = nil, -- they get their room
+    }
+  end
+  return entries
+end
+
 -- A target → the entries that are new, and, when there are any, the choices in it and the entries that were there before.
 -- `seen` remembers, by recipient, the entries of the same telling.
 function M.resolve(target, seen)
@@ -291,10 +336,10 @@ function M.resolve(target, seen)
       return
     end
     local key = key_of(entry)
-    local known = seen[key]
-    if known then
+    local told = seen[key]
+    if told then
       before = before or {}
-      before[#before + 1] = known
+      before[#before + 1] = told
     else
       seen[key] = entry
       entries[#entries + 1] = entry

@@ -1,17 +1,18 @@
 -- telling: carries a letter to a target, which may be a tree of lists and choices. All that can go out at once does.
 
 local choice = require "choice"
-local delivery = require "delivery"
 local result = require "result"
 local target = require "target"
 local task = require "task"
 
 local M = {}
 
--- Entries that go out in one request together: those of an account whose adapter groups; every other one by itself.
-local function group(entries, jobs)
+-- Entries that go out in one request together: those of an account whose adapter groups; every other one by itself. What comes
+-- of it are jobs of lib/delivery.
+local function group(letter, entries, jobs)
   local by_account
-  for _, entry in ipairs(entries) do
+  for index = 1, #entries do
+    local entry = entries[index]
     local account = entry.account
     if account then
       local together = account.adapter.group
@@ -22,7 +23,7 @@ local function group(entries, jobs)
       if list then
         list[#list + 1] = entry
       else
-        list = { entry }
+        list = { entry, letter = letter, delivery = nil, lane = nil, began = nil } -- they get their room
         jobs[#jobs + 1] = list
         if together and entry.recipient then
           by_account = by_account or {}
@@ -112,7 +113,7 @@ local function run_job(letter, job, seen, own)
   if choice.is(job) then
     return tell_choice(letter, choice.of(job), seen, own)
   end
-  delivery.deliver(letter, job)
+  task.carry(job)
   return true
 end
 
@@ -156,7 +157,7 @@ function tell(letter, whom, seen, own)
     return false
   end
   local jobs = {}
-  group(entries, jobs)
+  group(letter, entries, jobs)
   if choices then
     table.move(choices, 1, #choices, #jobs + 1, jobs)
   end
@@ -174,19 +175,23 @@ end
 
 local JOBS_MOST = 1000 -- above, it is task.parallel's to refuse
 
--- What `whom` stands for, as deliveries that need no order among each other: lists of entries, which are the context's now.
--- nil when there is more to it, and nothing was done.
+-- What `whom` stands for, as jobs that need no order among each other and whose entries are the context's now; they still need
+-- their letter. nil when there is more to it, and nothing was done.
 function M.jobs(context, whom)
-  local entries, choices = target.resolve(whom, {})
+  local entries, choices = target.simple(whom), nil
+  if not entries then
+    entries, choices = target.resolve(whom, {})
+  end
   if choices then
     return nil
   end
   local jobs = {}
-  group(entries, jobs)
+  group(false, entries, jobs)
   if #jobs == 0 or #jobs > JOBS_MOST then
     return nil
   end
-  for index, entry in ipairs(entries) do
+  for index = 1, #entries do
+    local entry = entries[index]
     entry.place = index
     if entry.result then
       context.done = context.done + 1
