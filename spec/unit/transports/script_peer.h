@@ -22,7 +22,8 @@ typedef struct script {
     size_t split; /* where the second piece begins; 0: in one */
     bool reset;   /* ends with a RST instead of a FIN */
     bool deaf;    /* does not read the request first */
-    bool twice;   /* plays it for a second request, too, on the same connection */
+    bool patient; /* reads on until the other side ends the connection */
+    unsigned trickle; /* microseconds between single bytes; 0: all at once */
 } script;
 
 static struct {
@@ -30,7 +31,7 @@ static struct {
     pthread_t thread;
     pthread_mutex_t lock;
     script now;
-    atomic_int served, accepted;
+    atomic_int accepted, closed;
 } player = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* A whole request: up to the empty line, and as much behind it as it says. */
@@ -62,27 +63,35 @@ static inline void player_write(int fd, const char *bytes, size_t length) {
     }
 }
 
+static inline void player_answer(int fd, const script *now) {
+    size_t first = now->trickle ? 1 : now->split ? now->split : now->length;
+    for (size_t at = 0; at < now->length;) {
+        size_t count = first < now->length - at ? first : now->length - at;
+        player_write(fd, now->bytes + at, count);
+        at += count;
+        if (!now->trickle)
+            first = now->length;
+        if (at < now->length) /* for the other side to read it alone; if it does not, less is tested */
+            usleep(now->trickle ? now->trickle : 500);
+    }
+}
+
 static inline void player_serve(int fd) {
     pthread_mutex_lock(&player.lock);
     script now = player.now;
     pthread_mutex_unlock(&player.lock);
     int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    for (int round = 0; round <= now.twice; round++) {
-        if (!now.deaf && !player_read(fd))
-            break;
-        size_t first = now.split ? now.split : now.length;
-        player_write(fd, now.bytes, first);
-        if (first < now.length) {
-            usleep(500); /* for the other side to read it alone; if it does not, less is tested */
-            player_write(fd, now.bytes + first, now.length - first);
-        }
-        atomic_fetch_add(&player.served, 1);
-    }
+    if (now.deaf || player_read(fd))
+        player_answer(fd, &now);
+    char unused[4096];
+    while (now.patient && recv(fd, unused, sizeof unused, 0) > 0)
+        ;
     struct linger hard = {.l_onoff = 1, .l_linger = 0};
     if (now.reset)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
     close(fd);
+    atomic_fetch_add(&player.closed, 1);
 }
 
 static inline void *player_main(void *unused) {
