@@ -22,6 +22,7 @@ typedef struct script {
     size_t split; /* where the second piece begins; 0: in one */
     bool reset;   /* ends with a RST instead of a FIN */
     bool deaf;    /* does not read the request first */
+    bool then;    /* reads one more request, and ends the connection without an answer to it */
     bool patient; /* reads on until the other side ends the connection */
     unsigned trickle; /* microseconds between single bytes; 0: all at once */
 } script;
@@ -84,6 +85,8 @@ static inline void player_serve(int fd) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     if (now.deaf || player_read(fd))
         player_answer(fd, &now);
+    if (now.then)
+        player_read(fd);
     char unused[4096];
     while (now.patient && recv(fd, unused, sizeof unused, 0) > 0)
         ;
