@@ -312,6 +312,7 @@ void nh_http_curl_start(nh_http_curl *curl, nh_transfer *outer, const nh_value *
         .job = {.prepare = prepare,
                 .respond = respond,
                 .finish = finish,
+                .once = true,
                 .timeout = nh_http_timeout(http, request),
                 .origin = nh_span_hash(nh_http_url_authority(request->url))},
     };

@@ -464,6 +464,7 @@ static void open_for(nh_http_direct *direct, nh_http_origin *origin,
         .respond = respond,
         .finish = finish,
         .opened = opened,
+        .once = true,
         .timeout = exchange->due > now ? (double)(exchange->due - now) / 1e9 : 0,
         .origin = nh_http_origin_hash(origin),
     };

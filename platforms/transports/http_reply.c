@@ -121,6 +121,10 @@ static bool read_number(nh_span digits, int64_t *number) {
 static bool take_length(nh_http_reply *reply, nh_span value) {
     nh_span each;
     size_t count = 0;
+    while (value.length > 0 && is_blank(value.bytes[0]))
+        value.bytes++, value.length--;
+    if (value.length > 0 && value.bytes[0] == ',')
+        return false;
     for (int64_t number; next_element(&value, &each); count++) {
         if (!read_number(each, &number) || (reply->left >= 0 && reply->left != number))
             return false;
@@ -174,9 +178,10 @@ static bool is_framing_in_disguise(nh_span name) {
 /* A line of the header or of the trailer, with its end. */
 static nh_http_verdict take_field(nh_http_reply *reply, const char *bytes, size_t length) {
     bool trailer = reply->state == TRAILER;
-    if (memchr(bytes, '\0', length))
+    size_t end = length - 1 - (bytes[length - 2] == '\r'); /* it is not blank: there are two */
+    if (memchr(bytes, '\0', end) || memchr(bytes, '\r', end))
         return senseless(reply);
-    reply->doubtful |= length < 2 || bytes[length - 2] != '\r';
+    reply->doubtful |= bytes[end] != '\r';
     if (is_blank(bytes[0])) { /* goes on with the field before, if there is one */
         reply->doubtful = true;
         return reply->any ? NH_HTTP_MORE : senseless(reply);

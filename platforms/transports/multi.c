@@ -15,7 +15,7 @@
  * an idle connection). Only sockets that were opened through open_socket are kept so, because only
  * for these libcurl tells the close; its resolver's own pairs come and go at once.
  *
- * Easy handles are reset and reused, in slots. At most limits.connections jobs have one; the others
+ * Easy handles are reset and reused, in slots, but for HTTP (see nh_multi_job.once). At most limits.connections jobs have one; the others
  * wait, first come first served, and cost nothing but their own structure. A place that becomes
  * free is given away in a deferred call, so that a cancel never ends another job.
  */
@@ -342,9 +342,9 @@ static void free_slot(nh_multi_slot *slot) {
     free(slot);
 }
 
-/* Takes a slot whose handle is in no CURLM. */
-static void recycle(nh_multi *multi, nh_multi_slot *slot) {
-    if (multi->spare_count == SPARE_HANDLES) {
+/* Takes a slot whose handle is in no CURLM, and perhaps may be used once only. */
+static void recycle(nh_multi *multi, nh_multi_slot *slot, bool once) {
+    if (once || multi->spare_count == SPARE_HANDLES) {
         free_slot(slot);
         return;
     }
@@ -392,7 +392,7 @@ static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
     curl_multi_remove_handle(slot->shard->curl, slot->easy);
     delist(multi, job);
     nh_doc *response = job->respond(job, &end);
-    recycle(multi, slot);
+    recycle(multi, slot, job->once);
     job->slot = NULL;
     job->multi = NULL;
     if (multi->first)
@@ -479,7 +479,7 @@ static void start(nh_multi *multi, nh_multi_job *job) {
     slot->shard = shard;
     set_common(multi, job, slot);
     if (job->prepare(job, slot->easy, &end.error) != NH_OK) {
-        recycle(multi, slot);
+        recycle(multi, slot, job->once);
         end_early(job, &end);
         return;
     }
@@ -490,7 +490,7 @@ static void start(nh_multi *multi, nh_multi_job *job) {
     job->slot = slot;
     if (curl_multi_add_handle(shard->curl, slot->easy) != CURLM_OK) {
         job->slot = NULL;
-        recycle(multi, slot);
+        recycle(multi, slot, job->once);
         fail(&end.error, NH_E_INTERNAL, "libcurl does not take the transfer");
         end_early(job, &end);
         return;
@@ -559,7 +559,7 @@ void nh_multi_cancel(nh_multi_job *job) {
     if (job->slot) {
         curl_multi_remove_handle(job->slot->shard->curl, job->slot->easy);
         delist(multi, job);
-        recycle(multi, job->slot);
+        recycle(multi, job->slot, job->once);
         if (multi->first)
             nh_loop_defer(multi->loop, &multi->pump);
     } else {
@@ -654,6 +654,7 @@ static const struct meaning {
     {CURLE_COULDNT_RESOLVE_HOST, NH_E_NETWORK, true, "the host's name is not known"},
     {CURLE_COULDNT_CONNECT, NH_E_NETWORK, true, "no connection"},
     {CURLE_WEIRD_SERVER_REPLY, NH_E_NETWORK, false, "the server's answer makes no sense"},
+    {CURLE_BAD_FUNCTION_ARGUMENT, NH_E_NETWORK, false, "the server's answer makes no sense"},
     {CURLE_HTTP2, NH_E_NETWORK, false, "an HTTP/2 error"},
     {CURLE_HTTP2_STREAM, NH_E_NETWORK, false, "the server reset the HTTP/2 stream"},
     {CURLE_PARTIAL_FILE, NH_E_NETWORK, true, "the response ended early"},

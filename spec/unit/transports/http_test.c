@@ -1,10 +1,16 @@
-/* The http transport against a real server on loopback. */
+/* The http transport against real servers on loopback: all of it by each of its two ways. */
 #include "spec/unit/transports/harness.h"
-
-#include <arpa/inet.h>
+#include "spec/unit/transports/script_peer.h"
 
 static peer plain, secure;
 static char cert[128], key[128];
+static bool through_multi; /* the way that is tested */
+
+static nh_transport_limits limits_now(void) {
+    nh_transport_limits limits = default_limits();
+    limits.http_multi = through_multi;
+    return limits;
+}
 
 #define URL "'url':'http://127.0.0.1:%d/"
 
@@ -223,6 +229,156 @@ static void carries_a_thousand_at_once(void) {
     printf("# 1000 at once, 0.5 s each: %.2f s\n", seconds_now() - begin);
 }
 
+static void keeps_its_tls_connection(void) {
+#define SECURE "{'url':'https://127.0.0.1:%d/%s','verify':false}", secure.port
+    ask(document(SECURE, "count"));
+    const nh_value *response = ask(document(SECURE, "count"));
+    nh_doc *first = nh_doc_from_json(field(response, "body"), strlen(field(response, "body")), NULL);
+    for (int i = 0; i < 20; i++) {
+        CHECK_INT(number(ask(document(SECURE, "body/60000")), "status"), 200);
+        turn(0); /* tickets of TLS 1.3 may come at any time */
+    }
+    response = ask(document(SECURE, "count"));
+    nh_doc *last = nh_doc_from_json(field(response, "body"), strlen(field(response, "body")), NULL);
+    CHECK_INT(number(nh_doc_root(last), "connections"), number(nh_doc_root(first), "connections"));
+    nh_doc_unref(first);
+    nh_doc_unref(last);
+}
+
+static void sends_large_bodies(void) {
+    static char text[600000], body[500000];
+    memset(body, 'x', sizeof body - 1);
+    for (int tls = 0; tls < 2; tls++) {
+        snprintf(text, sizeof text, "{\"url\":\"http%s://127.0.0.1:%d/echo\",\"verify\":false,"
+                                    "\"body\":\"%s\"}",
+                 tls ? "s" : "", tls ? secure.port : plain.port, body);
+        const nh_value *response = ask(nh_doc_from_json(text, strlen(text), NULL));
+        CHECK_ERROR(response, "too_large", "body is over"); /* it is echoed */
+        snprintf(text, sizeof text,
+                 "{\"url\":\"http%s://127.0.0.1:%d/status/200\",\"verify\":false,"
+                 "\"body\":\"%s\"}",
+                 tls ? "s" : "", tls ? secure.port : plain.port, body);
+        response = ask(nh_doc_from_json(text, strlen(text), NULL));
+        CHECK_INT(number(response, "status"), 200);
+        CHECK_STR(field(response, "body"), "status 200");
+    }
+}
+
+static void goes_through_a_proxy(void) {
+    peer proxy = peer_start("proxy_peer.py", NULL);
+    CHECK_INT(number(ask(document("{" URL "status/201','proxy':'http://127.0.0.1:%d'}", plain.port,
+                                  proxy.port)),
+                     "status"),
+              201);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(number(ask(document("{'url':'https://127.0.0.1:%d/status/202','verify':false,"
+                                      "'proxy':'http://127.0.0.1:%d'}",
+                                      secure.port, proxy.port)),
+                         "status"),
+                  202);
+    peer_stop(&proxy);
+    CHECK_ERROR(ask(document("{'url':'https://127.0.0.1:%d/','verify':false,"
+                             "'proxy':'http://127.0.0.1:1'}",
+                             secure.port)),
+                "network", "");
+}
+
+/* The response of a server that plays these bytes and ends the connection. */
+static const nh_value *play(script what, const char *options) {
+    what.length = strlen(what.bytes);
+    player_play(what);
+    return ask(document("{'url':'http://%s:%d/T0KEN','body':'x'%s}", player_host(), player.port,
+                        options));
+}
+
+static void tells_what_broke(void) {
+    const nh_value *response = play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"},
+                                    "");
+    CHECK_ERROR(response, "network", "127.");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    CHECK(!strstr(field(response, "message"), "T0KEN"));
+    response = play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", .reset = true}, "");
+    CHECK_ERROR(response, "network", "127.");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    response = play((script){.bytes = "", .reset = true}, "");
+    CHECK_ERROR(response, "network", "");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    response = play((script){.bytes = "SSH-2.0-OpenSSH_9.2\r\n"}, "");
+    CHECK_ERROR(response, "network", "is not HTTP");
+}
+
+/* An answer that comes before the request is whole, or before it was read, is the answer. */
+static void hears_early_answers(void) {
+    static const char bytes[] = "HTTP/1.1 413 Too Large\r\nConnection: close\r\n"
+                                "Content-Length: 3\r\n\r\nbig";
+    static char text[1200000], body[1000000];
+    memset(body, 'x', sizeof body - 1);
+    player_play((script){
+        .bytes = bytes, .length = sizeof bytes - 1, .deaf = true, .patient = true});
+    snprintf(text, sizeof text, "{\"url\":\"http://%s:%d/\",\"body\":\"%s\"}", player_host(),
+             player.port, body);
+    const nh_value *response = ask(nh_doc_from_json(text, strlen(text), NULL));
+    CHECK_INT(number(response, "status"), 413);
+    CHECK_STR(field(response, "body"), "big");
+}
+
+static void ends_a_peer_that_trickles_or_stalls(void) {
+    double before = seconds_now();
+    const nh_value *response =
+        play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n"
+                               "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+                      .trickle = 20000},
+             ",'timeout':0.3");
+    CHECK_ERROR(response, "timeout", "timed out after");
+    CHECK(nh_value_bool(nh_value_get(response, "sent")));
+    response = play((script){.bytes = "", .patient = true}, ",'timeout':0.2");
+    CHECK_ERROR(response, "timeout", "with 0 bytes received");
+    CHECK(seconds_now() - before < 20);
+}
+
+static void reads_ten_thousand_headers(void) {
+    static char bytes[64000];
+    size_t length = (size_t)sprintf(bytes, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n");
+    for (int i = 0; length < sizeof bytes - 40; i++)
+        length += (size_t)sprintf(bytes + length, "%c: %d\r\n", 'a' + i % 7, i % 10);
+    strcpy(bytes + length, "\r\n");
+    const nh_value *response = play((script){.bytes = bytes}, "");
+    CHECK_INT(number(response, "status"), 200);
+    CHECK_INT((int)nh_value_count(nh_value_get(response, "headers")), 8);
+    CHECK(strncmp(field(nh_value_get(response, "headers"), "b"), "1, 8, 5, 2", 10) == 0);
+}
+
+/* What a server does that closes after each answer and does not say so: the next request goes over
+ * another connection, and no answer is lost. */
+static void leaves_connections_that_the_peer_closed(void) {
+    static const char bytes[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    char host[32];
+    strcpy(host, player_host());
+    player_play((script){.bytes = bytes, .length = sizeof bytes - 1});
+    int before = 0;
+    for (int i = 0; i < 5; i++) {
+        const nh_value *response =
+            ask(document("{'url':'http://%s:%d/','body':'x'}", host, player.port));
+        CHECK_INT(number(response, "status"), 200);
+        while (atomic_load(&player.closed) < atomic_load(&player.accepted))
+            turn(0.01);
+        turn(0.01);
+        before = i == 0 ? atomic_load(&player.accepted) : before; /* those of other tests are gone */
+    }
+    CHECK_INT(atomic_load(&player.accepted) - before, 4);
+}
+
+static void guards_kept_connections_too(void) {
+    static const char open[] = "{" URL "status/200'}", guarded[] = "{" URL "status/200','guard':true}",
+                      allowed[] = "{" URL "status/200','guard':true,'guard_allow':['127.0.0.0/8']}";
+    CHECK_INT(number(ask(document(open, plain.port)), "status"), 200);
+    CHECK_ERROR(ask(document(guarded, plain.port)), "invalid", "the guard refuses");
+    CHECK_INT(number(ask(document(allowed, plain.port)), "status"), 200);
+    CHECK_ERROR(ask(document(guarded, plain.port)), "invalid", "the guard refuses");
+    CHECK_ERROR(ask(document("{" URL "','guard':true,'guard_allow':['what']}", plain.port)),
+                "invalid", "guard_allow[1]");
+}
+
 static void cancels_really(void) {
     exchange one;
     exchange_start(&one, document("{" URL "delay/0.4','body':'x'}", plain.port));
@@ -236,7 +392,7 @@ static void cancels_really(void) {
 
 /* One place: the second waits and the third is cancelled while it waits. */
 static void waits_in_line(void) {
-    nh_transport_limits limits = default_limits();
+    nh_transport_limits limits = limits_now();
     nh_loop *outer_loop = loop;
     nh_transport *outer = transport;
     exchange each[4];
@@ -262,24 +418,43 @@ static void waits_in_line(void) {
     transport = outer;
 }
 
-int main(void) {
-    make_certificate(cert, key, sizeof cert);
-    plain = peer_start("http_peer.py", NULL);
-    secure = peer_start("http_peer.py", "--cert", cert, "--key", key, NULL);
-    transport_open(&nh_http_transport, default_limits());
+static void all(void) {
+    transport_open(&nh_http_transport, limits_now());
     RUN(sends_what_the_request_says);
     RUN(sends_multipart_with_files);
+    RUN(sends_large_bodies);
     RUN(returns_any_status_and_follows_none);
     RUN(caps_what_it_reads);
+    RUN(reads_ten_thousand_headers);
     RUN(tells_broken_connections);
+    RUN(tells_what_broke);
+    RUN(hears_early_answers);
     RUN(ends_in_time);
+    RUN(ends_a_peer_that_trickles_or_stalls);
     RUN(trusts_only_known_certificates);
     RUN(refuses_bad_requests_unsent);
     RUN(keeps_its_connection);
+    RUN(keeps_its_tls_connection);
+    RUN(leaves_connections_that_the_peer_closed);
+    RUN(guards_kept_connections_too);
+    RUN(goes_through_a_proxy);
     RUN(cancels_really);
     RUN(waits_in_line);
     RUN(carries_a_thousand_at_once);
     transport_close();
+}
+
+int main(void) {
+    make_certificate(cert, key, sizeof cert);
+    plain = peer_start("http_peer.py", NULL);
+    secure = peer_start("http_peer.py", "--cert", cert, "--key", key, NULL);
+    player_start();
+    for (int way = 0; way < 2; way++) {
+        through_multi = way;
+        printf("# %s\n", through_multi ? "multi" : "direct");
+        all();
+    }
+    player_stop();
     peer_stop(&plain);
     peer_stop(&secure);
     scratch_remove();
