@@ -17,6 +17,7 @@
  *                                   that; KIND says when to come again: after (a Retry-After as it
  *                                   stands), date (one in so many seconds), discord, telegram (in
  *                                   the body), none
+ *   /flaky/STATUS/EACH              that status to each so manyth request
  *   /failed/PLATFORM                200, and a body that says it has failed
  *   /half/reset|close|hang          half an answer, and then
  *   /reset  /stall                  no answer at all
