@@ -98,6 +98,16 @@ static void fail_first(answer *to, const words *all, unsigned attempt) {
     whole(to, status, headers, body);
 }
 
+/* /flaky/STATUS/EACH: that status to each so manyth request. */
+static void flaky(answer *to, const words *all) {
+    static unsigned count;
+    int each = atoi(all->of[2]);
+    if (each > 0 && ++count % (unsigned)each == 0)
+        whole(to, atoi(all->of[1]), "", "{}");
+    else
+        fine(to);
+}
+
 /* Refusals that say 200: /failed/PLATFORM */
 static void failed(answer *to, const char *platform) {
     static const char *const bodies[][2] = {
@@ -226,6 +236,8 @@ answer hostile_answer(const char *path, unsigned attempt, unsigned nth) {
         made.delay = atof(all.of[1]);
     } else if (strcmp(what, "fail") == 0) {
         fail_first(&made, &all, attempt);
+    } else if (strcmp(what, "flaky") == 0) {
+        flaky(&made, &all);
     } else if (strcmp(what, "failed") == 0) {
         failed(&made, all.of[1]);
     } else if (strcmp(what, "endless") == 0) {

@@ -3,8 +3,9 @@
  *
  *   hostile LEDGER DIRECTORY
  *
- * It prints one line `listening http=PORT mute=PORT full=PORT good=PORT expired=PORT name=PORT
- * self=PORT` and ends when its stdin, a pipe, does. mute accepts and says nothing; full has a
+ * It prints one line `listening http=PORT http2=PORT … http10=PORT mute=PORT full=PORT good=PORT
+ * expired=PORT name=PORT self=PORT` and ends when its stdin, a pipe, does. The first ten are alike,
+ * so that there can be ten hosts. mute accepts and says nothing; full has a
  * queue of connections that is full, so that a connect gets no answer; the last four speak TLS with
  * a certificate that is good (for who trusts DIRECTORY/ca.pem), expired, for another name, and
  * signed by itself.
@@ -16,6 +17,7 @@
  *                                   that; KIND says when to come again: after (a Retry-After as it
  *                                   stands), date (one in so many seconds), discord, telegram (in
  *                                   the body), none
+ *   /flaky/STATUS/EACH              that status to each so manyth request
  *   /failed/PLATFORM                200, and a body that says it has failed
  *   /half/reset|close|hang          half an answer, and then
  *   /reset  /stall                  no answer at all
@@ -48,7 +50,7 @@
 
 #include "spec/support/hostile/hostile.h"
 
-enum { FDS = 65536, EVENTS = 256, BACKLOG = 4096, IDLE_MS = 20 };
+enum { FDS = 65536, EVENTS = 256, BACKLOG = 4096, IDLE_MS = 20, HOSTS = 10 };
 
 typedef struct connection {
     int fd; /* -1: there is none */
@@ -75,7 +77,7 @@ typedef struct seen { /* how often an id came to a path */
 } seen;
 
 static struct {
-    int epoll, http, mute;
+    int epoll, http[HOSTS], mute;
     FILE *ledger;
     connection *all[FDS];
     timer *heap;
@@ -349,6 +351,12 @@ static void read_some(connection *peer) {
     }
     peer->in_length += (size_t)got;
     peer->in[peer->in_length] = '\0';
+    if (peer->in[0] < 'A' || peer->in[0] > 'Z') { /* no method: it speaks TLS, say */
+        static const char bad[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+        send(peer->fd, bad, sizeof bad - 1, MSG_NOSIGNAL);
+        end(peer, false);
+        return;
+    }
     serve(peer);
 }
 
@@ -380,6 +388,13 @@ static void on_event(const struct epoll_event *event) {
         read_some(peer);
 }
 
+static bool is_listener(int fd) {
+    for (int i = 0; i < HOSTS; i++)
+        if (fd == sink.http[i])
+            return true;
+    return fd == sink.mute;
+}
+
 static void run(void) {
     struct epoll_event events[EVENTS];
     bool flushed = true;
@@ -398,7 +413,7 @@ static void run(void) {
             int fd = events[i].data.fd;
             if (fd == STDIN_FILENO)
                 return;
-            if (fd == sink.http || fd == sink.mute)
+            if (is_listener(fd))
                 accept_all(fd);
             else
                 on_event(&events[i]);
@@ -454,10 +469,13 @@ int main(int argc, char **argv) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLHUP, .data.fd = STDIN_FILENO};
     if (epoll_ctl(sink.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) != 0)
         hostile_fail("stdin has to be a pipe");
-    int http = open_port(&sink.http), mute = open_port(&sink.mute);
-    printf("listening http=%d mute=%d full=%d good=%d expired=%d name=%d self=%d\n", http, mute,
-           open_full(), hostile_tls(argv[2], CERT_GOOD), hostile_tls(argv[2], CERT_EXPIRED),
-           hostile_tls(argv[2], CERT_NAME), hostile_tls(argv[2], CERT_SELF));
+    printf("listening http=%d", open_port(&sink.http[0]));
+    for (int i = 1; i < HOSTS; i++)
+        printf(" http%d=%d", i + 1, open_port(&sink.http[i]));
+    printf(" mute=%d full=%d", open_port(&sink.mute), open_full());
+    printf(" good=%d expired=%d name=%d self=%d\n", hostile_tls(argv[2], CERT_GOOD),
+           hostile_tls(argv[2], CERT_EXPIRED), hostile_tls(argv[2], CERT_NAME),
+           hostile_tls(argv[2], CERT_SELF));
     fflush(stdout);
     run();
     fflush(sink.ledger);
