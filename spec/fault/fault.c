@@ -33,7 +33,7 @@ bool fault_happened(void) {
     return atomic_load(&happened);
 }
 
-/* FNV-1a over the return addresses, without our own frames. */
+/* FNV-1a over the return addresses. */
 static uint64_t key_of(void *const *frames, size_t count) {
     uint64_t key = UINT64_C(14695981039346656037);
     for (size_t i = 0; i < count; i++)
@@ -62,18 +62,20 @@ static void note(fault_notes *notes, uint64_t key, const char *call, void *const
 /* Whether this call is to fail; `caller` is where it returns to, and tells most places apart without
  * looking further. */
 static bool fails_at(const char *call, void *caller) {
-    enum { OWN = 2 }; /* this function and the wrapper */
+    enum { OWN = 3 }; /* this function, the wrapper, and a sanitizer's backtrace */
     fault_notes *notes = atomic_load_explicit(&listening, memory_order_relaxed);
     const fault_place *wanted = atomic_load_explicit(&armed, memory_order_relaxed);
-    void *frames[FAULT_DEPTH + OWN] = {NULL};
+    void *all[FAULT_DEPTH + OWN] = {NULL}, **frames = all;
     if ((!notes && (!wanted || wanted->frames[0] != caller)) || inside)
         return false;
     inside = true;
-    backtrace(frames, FAULT_DEPTH + OWN);
+    backtrace(all, FAULT_DEPTH + OWN);
     inside = false;
-    uint64_t key = key_of(frames + OWN, FAULT_DEPTH);
+    while (*frames != caller && frames < all + OWN)
+        frames++;
+    uint64_t key = key_of(frames, FAULT_DEPTH);
     if (notes)
-        note(notes, key, call, frames + OWN);
+        note(notes, key, call, frames);
     if (!wanted || key != wanted->key || atomic_fetch_sub(&left, 1) != 1)
         return false;
     atomic_store(&happened, true);

@@ -261,10 +261,13 @@ int main(int count, char **arguments) {
     srand(seed ? (unsigned)atoi(seed) : (unsigned)time(NULL));
     size_t places = list_places(list);
     size_t first = try_all(seconds ? atof(seconds) : 20, places, list);
+    bool held = found == 0 && missed <= tried / 2;
+    if (missed > tried / 2)
+        printf("not ok - most calls that were to fail did not come again\n");
     printf("# %zu places, %zu of them tried, %zu failures in all, %zu not reached again\n", places,
            first, tried, missed);
     printf("scorecard R13 | one call fails: crashes, leaks, hangs, messages without an end | "
            "%zu in %zu failures at %zu of %zu places | 0 | %s\n",
-           found, tried - missed, first, places, found ? "FAIL" : "pass");
-    return found > 0;
+           found, tried - missed, first, places, held ? "pass" : "FAIL");
+    return !held;
 }
