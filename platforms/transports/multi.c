@@ -15,7 +15,11 @@
  * an idle connection). Only sockets that were opened through open_socket are kept so, because only
  * for these libcurl tells the close; its resolver's own pairs come and go at once.
  *
- * Easy handles are reset and reused, in slots, but for HTTP (see nh_multi_job.once). At most limits.connections jobs have one; the others
+ * A CURLM whose callback fails is dead for ever, so these never do: what could not be armed is
+ * noted, and a deferred call (on_mend) ends the job that would wait in vain.
+ *
+ * Easy handles are reset and reused, in slots, but for HTTP (see nh_multi_job.once). At most
+ * limits.connections jobs have one; the others
  * wait, first come first served, and cost nothing but their own structure. A place that becomes
  * free is given away in a deferred call, so that a cancel never ends another job.
  */
@@ -44,6 +48,7 @@ typedef struct nh_multi_shard {
     nh_multi *multi;
     CURLM *curl;    /* NULL until needed */
     nh_timer timer; /* libcurl's one timeout */
+    bool untimed;   /* it could not be armed */
     size_t running;
 } nh_multi_shard;
 
@@ -52,6 +57,7 @@ struct nh_multi_slot {
     nh_multi_shard *shard;
     nh_multi_slot *next; /* of the spare ones */
     const char *refused; /* the rule of the guard that an address broke */
+    bool unwatched;      /* one of its sockets could not be armed */
     char detail[CURL_ERROR_SIZE];
 };
 
@@ -72,6 +78,7 @@ struct nh_multi {
     size_t shard_count;
     size_t shard_places; /* transfers, and connections kept, of each shard */
     nh_deferred pump;    /* starts those that wait */
+    nh_deferred mend;    /* looks after what could not be armed */
     nh_multi_job *first; /* those that wait, oldest first */
     nh_multi_job *last;
     nh_multi_job *running; /* those that have a handle; no order */
@@ -91,6 +98,10 @@ static nh_multi_shard *of_timer(nh_timer *timer) {
 
 static nh_multi *of_pump(nh_deferred *deferred) {
     return (nh_multi *)(void *)((char *)deferred - offsetof(nh_multi, pump));
+}
+
+static nh_multi *of_mend(nh_deferred *deferred) {
+    return (nh_multi *)(void *)((char *)deferred - offsetof(nh_multi, mend));
 }
 
 static nh_multi_job *of_job_timer(nh_timer *timer) {
@@ -159,6 +170,14 @@ static nh_err arm(nh_multi_socket *socket, curl_socket_t fd) {
     return nh_watch_change(loop, &socket->watch, socket->wanted);
 }
 
+/* Nobody will tell this job that its socket is ready. */
+static void leave_unwatched(nh_multi *multi, const CURL *easy) {
+    for (nh_multi_job *job = multi->running; job; job = job->next)
+        if (job->slot->easy == easy)
+            job->slot->unwatched = true;
+    nh_loop_defer(multi->loop, &multi->mend);
+}
+
 static void disarm(nh_multi_socket *socket) {
     nh_watch_stop(socket->multi->loop, &socket->watch);
     socket->wanted = 0;
@@ -169,8 +188,10 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *u
     (void)unused;
     nh_multi_shard *shard = user;
     nh_multi_socket *socket = socket_record(shard->multi, fd);
-    if (!socket)
-        return -1;
+    if (!socket) {
+        leave_unwatched(shard->multi, easy);
+        return 0;
+    }
     socket->shard = shard;
     if (what == CURL_POLL_REMOVE) {
         socket->wanted = 0;
@@ -182,7 +203,9 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *u
     socket->wanted =
         (what & CURL_POLL_IN ? NH_READABLE : 0u) | (what & CURL_POLL_OUT ? NH_WRITABLE : 0u);
     socket->easy = easy;
-    return arm(socket, fd) ? -1 : 0;
+    if (arm(socket, fd))
+        leave_unwatched(shard->multi, easy);
+    return 0;
 }
 
 /* Of several addresses of a name the first that was refused is told. */
@@ -271,7 +294,11 @@ static int on_timer(CURLM *curl, long ms, void *user) {
         nh_timer_stop(loop, &shard->timer);
         return 0;
     }
-    return nh_timer_start(loop, &shard->timer, (double)ms / 1e3) ? -1 : 0;
+    if (nh_timer_start(loop, &shard->timer, (double)ms / 1e3)) {
+        shard->untimed = true;
+        nh_loop_defer(loop, &shard->multi->mend);
+    }
+    return 0;
 }
 
 static void on_timeout(nh_timer *timer) {
@@ -323,6 +350,7 @@ static nh_multi_slot *take_slot(nh_multi *multi) {
         multi->spare_count--;
         slot->detail[0] = '\0';
         slot->refused = NULL;
+        slot->unwatched = false;
         return slot;
     }
     slot = calloc(1, sizeof *slot);
@@ -438,6 +466,31 @@ static void drain(nh_multi_shard *shard) {
             hand_over(multi, job);
         else
             end_running(multi, job, code);
+    }
+    multi->inside--;
+}
+
+static nh_multi_job *find_unwatched(const nh_multi *multi) {
+    nh_multi_job *job = multi->running;
+    while (job && !job->slot->unwatched)
+        job = job->next;
+    return job;
+}
+
+/* A timeout that could not be armed is over at once: libcurl then looks what there is to do. */
+static void on_mend(nh_deferred *deferred) {
+    nh_multi *multi = of_mend(deferred);
+    nh_multi_job *job;
+    multi->inside++;
+    while ((job = find_unwatched(multi)))
+        end_running(multi, job, CURLE_OUT_OF_MEMORY);
+    for (size_t i = 0; i < multi->shard_count; i++) {
+        nh_multi_shard *shard = &multi->shards[i];
+        if (!shard->untimed)
+            continue;
+        shard->untimed = nh_timer_start(multi->loop, &shard->timer, 0) != NH_OK;
+        if (shard->untimed)
+            nh_loop_defer(multi->loop, &multi->mend);
     }
     multi->inside--;
 }
@@ -588,6 +641,7 @@ nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi 
     if (multi->limits.connections == 0)
         multi->limits.connections = 1;
     multi->pump.call = on_pump;
+    multi->mend.call = on_mend;
     size_t connections = multi->limits.connections;
     size_t shards = connections / SHARD_PLACES;
     multi->shard_count = shards < 1 ? 1 : shards < SHARDS_MOST ? shards : SHARDS_MOST;
@@ -627,6 +681,7 @@ void nh_multi_close(nh_multi *multi) {
     if (multi->names)
         curl_share_cleanup(multi->names);
     nh_loop_undefer(&multi->pump);
+    nh_loop_undefer(&multi->mend);
     for (size_t fd = 0; fd < multi->sockets_size; fd++) {
         if (multi->sockets[fd]) {
             disarm(multi->sockets[fd]);

@@ -343,7 +343,7 @@ static void engine_generations(nh_engine *engine, nh_writer *writer) {
 static void engine_close(nh_engine *engine) {
     if (!engine)
         return;
-    nh_watch_stop(engine->watch);
+    nh_watch_end(engine->watch);
     if (engine->generations)
         drop_generation(engine, engine->generations);
     nh_shared_destroy(engine->shared);
@@ -431,7 +431,7 @@ static nh_err engine_open(const nh_doc *config, nh_log *log, nh_engine **out, nh
     const nh_value *reload = nh_value_get(nh_doc_root(engine->config), "reload");
     if (engine->folder && nh_value_bool(nh_value_get(reload, "watch"))) {
         const char *paths[] = {engine->folder};
-        engine->watch = nh_watch_start(paths, 1, changed, engine, log, &fault);
+        engine->watch = nh_watch_begin(paths, 1, changed, engine, log, &fault);
         if (!engine->watch)
             goto fail;
     }

@@ -1,6 +1,6 @@
 /* watch.c — inotify says when to look, a digest of what is there says whether something changed.
  *
- * The thread that nh_watch_start makes owns everything but `stopping` and the descriptor that wakes
+ * The thread that nh_watch_begin makes owns everything but `stopping` and the descriptor that wakes
  * it. It sleeps until inotify has an event that could matter. When things have been quiet for
  * QUIET, or LATEST has passed since the first event, it settles: it sets its watches anew (folders
  * may have come, gone or been exchanged), looks at all files, and calls `changed` when an event
@@ -402,7 +402,7 @@ static int spawn(nh_watch *watch) {
     return failed;
 }
 
-nh_watch *nh_watch_start(const char *const *paths, size_t count, void (*changed)(void *context),
+nh_watch *nh_watch_begin(const char *const *paths, size_t count, void (*changed)(void *context),
                          void *context, nh_log *log, nh_error *error) {
     nh_watch *watch = calloc(1, sizeof *watch);
     if (!watch) {
@@ -436,7 +436,7 @@ fail:
     return NULL;
 }
 
-void nh_watch_stop(nh_watch *watch) {
+void nh_watch_end(nh_watch *watch) {
     if (!watch)
         return;
     if (watch->fork_generation == nh_fork_generation()) {

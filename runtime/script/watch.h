@@ -17,12 +17,12 @@ enum { NH_WATCH_PATHS_MOST = 64 };
  * Where inotify is not to be had (a limit of the system, told once in the log), it looks every
  * second instead. `log` may be NULL. Thread: any. Blocks: on the first look at the files. Errors:
  * NH_E_CONFIG for a path that cannot be, NH_E_INTERNAL. */
-nh_watch *nh_watch_start(const char *const *paths, size_t count, void (*changed)(void *context),
+nh_watch *nh_watch_begin(const char *const *paths, size_t count, void (*changed)(void *context),
                          void *context, nh_log *log, nh_error *error);
 
 /* Stops and frees; afterwards `changed` is not called any more. NULL is allowed. Thread: any but
  * the one that `changed` runs in. Blocks: while `changed` runs. In a forked child, which has no
  * such thread, it only frees. */
-void nh_watch_stop(nh_watch *watch);
+void nh_watch_end(nh_watch *watch);
 
 #endif

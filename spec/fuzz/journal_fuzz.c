@@ -19,8 +19,8 @@
 enum { ROWS = 40, FILE_MOST = 1 << 20 };
 
 typedef struct image {
-    char bytes[FILE_MOST];
     size_t length;
+    char bytes[FILE_MOST];
 } image;
 
 static char folder[64], path[96], log_path[104];
@@ -178,11 +178,9 @@ static void use(nh_store *store) {
 }
 
 static void open_damaged(void) {
-    static image after;
-    image *before = malloc(sizeof *before);
+    static image before, after;
     nh_error error = FUZZ_ERROR;
-    MUST(before);
-    read_image(path, before);
+    read_image(path, &before);
     nh_store *store = open_journal(&error);
     if (store) {
         use(store);
@@ -192,10 +190,9 @@ static void open_damaged(void) {
         must_be_told(&error);
         read_image(path, &after);
         if (strstr(error.message, "nothing was changed"))
-            MUST(before->length == after.length &&
-                 memcmp(before->bytes, after.bytes, after.length) == 0);
+            MUST(before.length == after.length &&
+                 memcmp(before.bytes, after.bytes, after.length) == 0);
     }
-    free(before);
 }
 
 static void put_row(sqlite3 *sqlite, fuzz_part lane, fuzz_part id, fuzz_part payload) {
@@ -219,16 +216,15 @@ static void damage_rows(fuzz_part rest) {
 }
 
 static void damage_bytes(const char *name, const image *from, fuzz_part rest) {
-    image *damaged = malloc(sizeof *damaged);
-    MUST(damaged);
-    *damaged = *from;
+    static image damaged;
+    memcpy(damaged.bytes, from->bytes, from->length);
+    damaged.length = from->length;
     for (; rest.length >= 4 && from->length > 0; rest.bytes += 4, rest.length -= 4) {
         const unsigned char *at = (const unsigned char *)rest.bytes;
         size_t place = (size_t)at[0] << 16 | (size_t)at[1] << 8 | at[2];
-        damaged->bytes[place % from->length] = (char)at[3];
+        damaged.bytes[place % from->length] = (char)at[3];
     }
-    write_image(name, damaged);
-    free(damaged);
+    write_image(name, &damaged);
 }
 
 /* A journal with something of everything, copied before it is closed: with a log that is not empty. */

@@ -27,21 +27,23 @@ local function compile(definition)
   })
 end
 
+-- Returns whether it came to an end.
 local function render(made, platform)
   local ok, text, problem, code = script.guard(template.render, made, MESSAGE, platform)
   if not ok then
-    assert(code == nil or type(code) == "string")
-    told(tostring(text), "a limit")
-    return
+    told(text, "a limit")
+    assert(problem == "script_limit" or problem == "script_memory", "not even a limit: " .. text)
+    return false
   elseif not text then
     told(problem, "render")
     assert(code == "script" or code == "script_limit" or code == "script_memory" or code == "config", tostring(code))
-    return
+    return code == "script"
   end
   for _, part in ipairs { text.title or "", text.body or "" } do
     assert(type(part) == "string" and #part <= MOST, "a part is too long")
   end
   assert(not (text.title or ""):find("[\r\n]"), "a title has two lines")
+  return true
 end
 
 return function(source)
@@ -53,7 +55,9 @@ return function(source)
         assert(type(name.name) == "string" and name.line >= 1, "a name without a place")
       end
       for _, platform in ipairs { "email", "slack", "telegram" } do
-        render(made, platform)
+        if not render(made, platform) then -- nor would it elsewhere, and each time takes its time
+          return
+        end
       end
     else
       assert(type(made) == "table" and made.code == "config", tostring(made))

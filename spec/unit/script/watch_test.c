@@ -61,7 +61,7 @@ static void begin(void) {
 
 static nh_watch *watch(const char *path) {
     nh_error error;
-    nh_watch *made = nh_watch_start(&path, 1, changed, NULL, NULL, &error);
+    nh_watch *made = nh_watch_begin(&path, 1, changed, NULL, NULL, &error);
     if (!CHECK(made))
         printf("# %s\n", error.message);
     return made;
@@ -90,7 +90,7 @@ static void settle(void) {
 
 static void end(nh_watch *watching) {
     char command[128];
-    nh_watch_stop(watching);
+    nh_watch_end(watching);
     snprintf(command, sizeof command, "rm -rf %s", root);
     CHECK(system(command) == 0); // NOLINT
 }
@@ -265,7 +265,7 @@ static void an_overflow_loses_no_change(void) {
 }
 
 static void *stop(void *w) {
-    nh_watch_stop(w);
+    nh_watch_end(w);
     return NULL;
 }
 
@@ -293,12 +293,12 @@ static void paths_are_checked(void) {
     const char *list[] = {path};
     memset(path, 'x', sizeof path);
     path[PATH_MAX + 1] = '\0';
-    CHECK(!nh_watch_start(list, 1, changed, NULL, NULL, &error));
+    CHECK(!nh_watch_begin(list, 1, changed, NULL, NULL, &error));
     CHECK_INT(error.code, NH_E_CONFIG);
     *path = '\0';
-    CHECK(!nh_watch_start(list, 1, changed, NULL, NULL, &error));
+    CHECK(!nh_watch_begin(list, 1, changed, NULL, NULL, &error));
     CHECK_INT(error.code, NH_E_CONFIG);
-    nh_watch_stop(NULL);
+    nh_watch_end(NULL);
 }
 
 static void a_forked_child_only_frees(void) {
@@ -306,7 +306,7 @@ static void a_forked_child_only_frees(void) {
     nh_watch *w = watch(at("rules"));
     pid_t child = fork();
     if (child == 0) {
-        nh_watch_stop(w);
+        nh_watch_end(w);
         _exit(0);
     }
     int status = -1;
@@ -344,7 +344,7 @@ static void without_inotify_it_looks_now_and_then(void) {
         return;
     }
     const char *path = at("rules");
-    nh_watch *w = nh_watch_start(&path, 1, changed, NULL, log, NULL);
+    nh_watch *w = nh_watch_begin(&path, 1, changed, NULL, log, NULL);
     CHECK_INT(warnings, 1);
     put(at("rules/a.lua"), "return 22");
     CHECK(called_since(0));

@@ -385,6 +385,45 @@ static void a_failed_sync_ends_accepting_and_nothing_is_called_durable(void) {
     support_close(store);
 }
 
+/* {"n": 7, "b": so many zeros}: more than the log may hold before it is moved. */
+static nh_err fill_log(nh_store *store, unsigned char *packed, size_t zeros) {
+    static const unsigned char head[] = {0x82, 0xa1, 'n', 7, 0xa1, 'b', 0xc6};
+    memcpy(packed, head, sizeof head);
+    for (size_t i = 0; i < 4; i++)
+        packed[sizeof head + i] = (unsigned char)(zeros >> (24 - 8 * i));
+    nh_store_item item = {.id = "m7",
+                          .payload = packed,
+                          .length = sizeof head + 4 + zeros,
+                          .created_at = nh_wall(),
+                          .priority = NH_NORMAL};
+    return support_enqueue(store, &item, 1);
+}
+
+/* The log was synced, and what it holds is durable; its file was not. */
+static void a_sync_that_fails_while_the_log_is_moved_ends_accepting(void) {
+    enum { ZEROS = 18 << 20 };
+    support_row rows[8];
+    unsigned char *packed = calloc(1, ZEROS + 64);
+    nh_store *store = fresh((nh_store_options){.vfs = "powerloss"});
+    nh_store_stats stats;
+    CHECK_INT(support_fill(store, 1, 2, NH_NORMAL, false), NH_OK);
+    powerloss.main_fails = 1;
+    CHECK_INT(fill_log(store, packed, ZEROS), NH_OK);
+    await_trouble(store, true);
+    CHECK_INT(powerloss.main_fails, 0);
+    CHECK_INT(support_fill(store, 3, 2, NH_NORMAL, false), NH_E_JOURNAL);
+    CHECK(says(support_why, "the disk failed"));
+    ops->stats(store, &stats);
+    CHECK(stats.broken);
+    CHECK_INT(support_lease(store, rows, 8, NULL), 3); /* deliveries go on */
+    support_close(store);
+    store = again();
+    CHECK_INT(support_lease(store, rows, 8, NULL), 3);
+    CHECK_INT(rows[2].number, 7);
+    support_close(store);
+    free(packed);
+}
+
 static void a_full_disk_refuses_at_once_keeps_acks_and_recovers(void) {
     support_row rows[8];
     nh_store *store = fresh((nh_store_options){.vfs = "powerloss"});
@@ -463,6 +502,7 @@ int main(int count, char **arguments) {
     RUN(random_payloads_never_crash);
     RUN(a_message_that_crashes_the_process_thrice_dies);
     RUN(a_failed_sync_ends_accepting_and_nothing_is_called_durable);
+    RUN(a_sync_that_fails_while_the_log_is_moved_ends_accepting);
     RUN(a_full_disk_refuses_at_once_keeps_acks_and_recovers);
     RUN(a_full_file_system_refuses_and_recovers);
     support_remove();

@@ -19,6 +19,7 @@ static struct {
     bool keep;              /* unsynced writes are kept back; otherwise all passes through */
     bool lie;               /* a sync says that it was done and does nothing */
     atomic_int sync_fails;  /* so many syncs fail from now on */
+    atomic_int main_fails;  /* so many of the journal's own file: its log is being moved there */
     atomic_bool full;       /* the disk is full: nothing grows, nothing is written */
     atomic_int cut_at_sync; /* > 0: the power goes at that sync, counting down */
     unsigned seed;
@@ -36,6 +37,7 @@ typedef struct powerloss_file {
     struct powerloss_file *next;
     powerloss_write *writes, **last;
     sqlite3_int64 size;
+    bool main;
     sqlite3_file real[]; /* of the system's VFS, behind this one */
 } powerloss_file;
 
@@ -138,6 +140,10 @@ static int powerloss_sync(sqlite3_file *file, int flags) {
         powerloss.sync_fails--;
         return SQLITE_IOERR_FSYNC;
     }
+    if (f->main && powerloss.main_fails > 0) {
+        powerloss.main_fails--;
+        return SQLITE_IOERR_FSYNC;
+    }
     if (powerloss.cut_at_sync > 0 && --powerloss.cut_at_sync == 0)
         powerloss_cut();
     if (!powerloss.keep)
@@ -216,6 +222,7 @@ static int powerloss_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file
     if (code)
         return code;
     f->writes = NULL;
+    f->main = (flags & SQLITE_OPEN_MAIN_DB) != 0;
     powerloss_forget(f);
     code = f->real->pMethods->xFileSize(f->real, &f->size);
     file->pMethods = &powerloss_methods;
