@@ -55,6 +55,7 @@ static void drop(nh_owner *owner) {
     nh_health_destroy(hub->health);
     nh_metrics_destroy(hub->metrics);
     nh_log_destroy(hub->log);
+    nh_news_destroy(hub->news);
     pthread_cond_destroy(&hub->changed);
     pthread_mutex_destroy(&hub->lock);
     free(hub);
@@ -87,10 +88,12 @@ static void count(nh_owner *owner, nh_handle *handle, nh_status status) {
     nh_metrics_settled(hub_of(owner)->metrics, status);
 }
 
-static void settled(nh_owner *owner, nh_handle *handle) {
+static void settled(nh_owner *owner, nh_handle *handle, nh_err reason) {
     nh_hub *hub = hub_of(owner);
     if (atomic_load_explicit(&handle->aside, memory_order_relaxed))
         return;
+    if (reason != NH_OK)
+        nh_hub_tell_ended(hub, handle, reason);
     if (handle->row)
         nh_hub_journal_settled(hub, handle);
     nh_hub_leave(hub, 1);
@@ -163,30 +166,6 @@ static nh_transport_limits transport_limits(const nh_doc *config, size_t workers
     };
 }
 
-/* What cannot be read here is told by the engine, which checks the configuration. */
-static nh_log *open_log(const nh_doc *config, nh_error *error) {
-    static const char *const levels[] = {"error", "warn", "info", "debug"};
-    const nh_value *log = nh_value_get(nh_doc_root(config), "log");
-    nh_log_options options = {.level = NH_LOG_WARN};
-    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
-        if (nh_value_is(nh_value_get(log, "level"), levels[i]))
-            options.level = (nh_log_level)i;
-    options.format = nh_value_is(nh_value_get(log, "format"), "json") ? NH_LOG_JSON : NH_LOG_LOGFMT;
-    options.sink = nh_value_is(nh_value_get(log, "to"), "stderr") ? NH_LOG_STDERR : NH_LOG_NONE;
-    return nh_log_create(&options, error);
-}
-
-/* A breaker's change goes to the log: it is news for whoever runs the hub. */
-static void breaker_changed(void *user, const nh_breaker_change *change) {
-    nh_hub *hub = user;
-    bool opened = change->to == NH_BREAKER_OPENED;
-    nh_log_write(hub->log, opened ? NH_LOG_WARN : NH_LOG_INFO, "circuit breaker",
-                 nh_log_text("host", change->key),
-                 nh_log_text("from", nh_breaker_state_name(change->from)),
-                 nh_log_text("to", nh_breaker_state_name(change->to)),
-                 nh_log_real("seconds", change->seconds));
-}
-
 /* Rates, lanes and breakers, each of which the configuration may turn off. */
 static nh_err open_gate(nh_hub *hub, const nh_doc *config, nh_error *error) {
     const nh_value *lanes = nh_value_get(nh_doc_root(config), "lanes");
@@ -204,7 +183,7 @@ static nh_err open_gate(nh_hub *hub, const nh_doc *config, nh_error *error) {
     }
     if (nh_value_kind(nh_value_get(breaker, "enabled")) == NH_NIL ||
         nh_value_bool(nh_value_get(breaker, "enabled"))) {
-        hub->work.gate.breakers = nh_breaker_create(0, nh_monotonic(), breaker_changed, hub);
+        hub->work.gate.breakers = nh_breaker_create(0, nh_monotonic(), nh_hub_breaker_changed, hub);
         if (!hub->work.gate.breakers)
             return nh_fail_memory(error);
     }
@@ -242,9 +221,9 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->work.ops = engine;
     hub->work.transports = transports;
     hub->work.linger = linger;
-    hub->work.log = hub->log = open_log(config, error);
-    if (!hub->log)
+    if (nh_hub_open_log(hub, config, error) != NH_OK)
         goto fail;
+    hub->work.log = hub->log;
     if (open_gate(hub, config, error) != NH_OK)
         goto fail;
     hub->work.health = hub->health = nh_health_create(0);

@@ -8,6 +8,7 @@
 #include "runtime/core/handle.h"
 #include "runtime/core/log.h"
 #include "runtime/core/metrics.h"
+#include "runtime/core/news.h"
 #include "runtime/hub.h"
 #include "runtime/hubs.h"
 #include "runtime/work/health.h"
@@ -45,6 +46,7 @@ struct nh_hub {
     nh_work work;
     nh_pool *pool;
     nh_log *log;
+    nh_news *news;
     nh_health *health;
     nh_metrics *metrics;
     size_t capacity, bytes;
@@ -67,6 +69,12 @@ struct nh_hub {
 bool nh_hub_forked(const nh_hub *hub);
 /* Errors: NH_E_CLOSED. */
 nh_err nh_hub_refuse_closed(const nh_hub *hub, nh_error *error);
+/* Makes the log and the news. Errors: NH_E_INTERNAL. */
+nh_err nh_hub_open_log(nh_hub *hub, const nh_doc *config, nh_error *error);
+/* Tells a breaker's change to both. */
+void nh_hub_breaker_changed(void *hub, const nh_breaker_change *change);
+/* Tells the log of a message that ended without a task. */
+void nh_hub_tell_ended(nh_hub *hub, const nh_handle *handle, nh_err reason);
 /* `count` messages are no longer pending; the last one ends the wait of a close. */
 void nh_hub_leave(nh_hub *hub, size_t count);
 

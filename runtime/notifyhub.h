@@ -275,6 +275,16 @@ NH_API nh_doc *nh_hub_health(nh_hub *hub);
  * NULL. To be freed with nh_free. NULL only when out of memory. Blocks: never. */
 NH_API char *nh_hub_metrics(nh_hub *hub, size_t *length);
 
+/* What happened that is no message's: the next item after *cursor (0 at first; each reader has its
+ * own), or NULL. The last 1000 are kept; where *cursor has grown by more than one, some were
+ * forgotten before they were read. An item is a map, `at` in seconds since the epoch:
+ *     {kind = "breaker", at, host, from, to, seconds}: a circuit breaker went from one state to
+ *         another ("closed", "open", "half-open"); `seconds` is how long it stays open
+ *     {kind = "log", at, level, line}: a line of the log, when the configuration says log.to =
+ *         "program"
+ * Blocks: never. */
+NH_API nh_doc *nh_hub_news(nh_hub *hub, uint64_t *cursor);
+
 /* The platforms this hub knows, as an array of maps {name, summary, schemes, formats, limits,
  * options, transport}. */
 NH_API nh_doc *nh_hub_platforms(nh_hub *hub, nh_error *error);
@@ -436,6 +446,7 @@ typedef enum nh_event_kind {
     NH_EVENT_PROGRESS = 1, /* nh_handle_progress or nh_batch_progress has new figures */
     NH_EVENT_RETRY = 2,    /* nh_handle_retries has grown */
     NH_EVENT_COMPLETE = 4, /* settled; the watch ends after this event */
+    NH_EVENT_NEWS = 8,     /* nh_hub_news has something new */
 } nh_event_kind;
 
 typedef struct nh_event {
@@ -462,6 +473,10 @@ NH_API nh_err nh_inbox_watch_batch_for(nh_inbox *inbox, nh_batch *batch, uint64_
                                        unsigned kinds);
 /* Reports NH_EVENT_COMPLETE, and no more, once nh_handle_wait_accepted would not wait. */
 NH_API nh_err nh_inbox_watch_accepted(nh_inbox *inbox, nh_handle *handle, uint64_t tag);
+/* Reports NH_EVENT_NEWS when the hub has news, those it kept before included. The watch ends with
+ * the hub's memory. Errors: NH_E_INTERNAL when out of memory; NH_E_CLOSED after a fork. Blocks:
+ * never. */
+NH_API nh_err nh_inbox_watch_hub(nh_inbox *inbox, nh_hub *hub, uint64_t tag);
 /* Takes the oldest event. Blocks: ≤ seconds (0: never). Returns NH_OK, or NH_E_TIMEOUT when there
  * is none. */
 NH_API nh_err nh_inbox_next(nh_inbox *inbox, double seconds, nh_event *event);

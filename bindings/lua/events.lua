@@ -28,6 +28,7 @@ function events.state()
     aside = {}, first = 1, last = 0, -- events put aside
     handles = setmetatable({}, { __mode = "v" }), -- see batch.c
     run = nil, -- see run.lua
+    on_news = nil, -- callbacks by kind, see events.on_news
     on_callback_error = nil,
   }
 end
@@ -161,13 +162,29 @@ local function tell(state, tag, progress, retry, complete)
   return told
 end
 
+-- What callbacks of each kind of news are called with.
+local NEWS = {
+  breaker = function(item) return item end,
+  log = function(item) return item.line, item.level end,
+}
+
+local function tell_news(state)
+  local told = 0
+  local item = native.news(state.hub)
+  while item do
+    told = told + events.call_all(state, state.on_news[item.kind], NEWS[item.kind](item))
+    item = native.news(state.hub)
+  end
+  return told
+end
+
 local function tell_aside(state)
   local told = 0
   while state.first <= state.last and state.depth < DEPTH do
     local event = state.aside[state.first]
     state.aside[state.first] = nil
     state.first = state.first + 1
-    told = told + tell(state, event[1], event[2], event[3], event[4])
+    told = told + (event == "news" and tell_news(state) or tell(state, event[1], event[2], event[3], event[4]))
   end
   return told
 end
@@ -176,13 +193,14 @@ end
 -- ran, and whether there was an event.
 function events.pump(state, seconds)
   if not seconds or seconds > SLICE then seconds = SLICE end
-  local tag, progress, retry, complete = native.next_event(state.hub, seconds)
+  local tag, progress, retry, complete, news = native.next_event(state.hub, seconds)
   if not tag then return 0, false end
   if state.depth >= DEPTH then
     state.last = state.last + 1
-    state.aside[state.last] = { tag, progress, retry, complete }
+    state.aside[state.last] = news and "news" or { tag, progress, retry, complete }
     return 0, true
   end
+  if news then return tell_news(state) + tell_aside(state), true end
   return tell(state, tag, progress, retry, complete) + tell_aside(state), true
 end
 
@@ -237,6 +255,17 @@ function events.add(state, subject, kind, name, callback)
   else
     events.attach(state, subject, kind, { [name] = callback })
   end
+end
+
+-- Adds a callback for one kind of the hub's own news.
+function events.on_news(state, kind, callback)
+  if not state.on_news then
+    state.on_news = {}
+    native.watch_news(state.hub, 0) -- watches of messages count from 1
+  end
+  local list = state.on_news[kind] or {}
+  list[#list + 1] = callback
+  state.on_news[kind] = list
 end
 
 -- ------------------------------------------------------------------ checking

@@ -168,7 +168,26 @@ static int hub_watch(lua_State *L) {
     return failed ? out_of_memory(L) : 0;
 }
 
-/* native.next_event(hub, seconds) → tag, progress, retry, complete; nothing when none came. */
+/* native.watch_news(hub, tag): the hub's own news come to its inbox. */
+static int hub_watch_news(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    nh_err failed = nh_inbox_watch_hub(self->inbox, self->hub, (uint64_t)lua_tonumber(L, 2));
+    return failed == NH_E_INTERNAL ? out_of_memory(L) : 0;
+}
+
+/* native.news(hub) → the next item as a table; nil when there is none. */
+static int hub_news(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    nh_doc **item = nhl_document_slot(L);
+    *item = nh_hub_news(self->hub, &self->news);
+    if (!*item)
+        return 0;
+    nhl_document_push(L);
+    return 1;
+}
+
+/* native.next_event(hub, seconds) → tag, progress, retry, complete, news; nothing when none came.
+ */
 static int hub_next_event(lua_State *L) {
     nh_event event;
     nhl_hub *self = nhl_check_hub(L, 1);
@@ -178,7 +197,8 @@ static int hub_next_event(lua_State *L) {
     lua_pushboolean(L, event.kinds & NH_EVENT_PROGRESS);
     lua_pushboolean(L, event.kinds & NH_EVENT_RETRY);
     lua_pushboolean(L, event.kinds & NH_EVENT_COMPLETE);
-    return 4;
+    lua_pushboolean(L, event.kinds & NH_EVENT_NEWS);
+    return 5;
 }
 
 /* ---------------------------------------------------------------- methods */
@@ -308,6 +328,7 @@ void nhl_hub_setup(lua_State *L) {
     static const luaL_Reg natives[] = {{"open", hub_open},     {"send", hub_send},
                                        {"health", hub_health}, {"send_batch", hub_send_batch},
                                        {"watch", hub_watch},   {"next_event", hub_next_event},
+                                       {"news", hub_news},     {"watch_news", hub_watch_news},
                                        {"close", hub_close},   {"hub_state", hub_state},
                                        {"now", monotonic},     {NULL, NULL}};
     static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};

@@ -81,6 +81,20 @@ function Hub:on_callback_error(fn)
   return self
 end
 
+function Hub:on_breaker(fn)
+  local state = state_of(self)
+  check_function(fn, "fn")
+  events.on_news(state, "breaker", fn)
+  return self
+end
+
+function Hub:on_log(fn)
+  local state = state_of(self)
+  check_function(fn, "fn")
+  events.on_news(state, "log", fn)
+  return self
+end
+
 local function close(self, seconds)
   local state = state_of(self)
   state.closed = true
@@ -136,14 +150,37 @@ end
 
 local notifyhub = {}
 
+local function copy_of(values)
+  local copy = {}
+  local name, value = next(values)
+  while name ~= nil do
+    copy[name] = value
+    name, value = next(values, name)
+  end
+  return copy
+end
+
+-- `log.to` may be a function, which the core does not know. → the configuration without it, and the function.
+local function without_function(config)
+  local log = type(config) == "table" and rawget(config, "log")
+  local to = type(log) == "table" and rawget(log, "to")
+  if type(to) ~= "function" then return config end
+  local copy = copy_of(config)
+  copy.log = copy_of(log)
+  copy.log.to = "program"
+  return copy, to
+end
+
 function notifyhub.new(config)
   if type(config) ~= "table" and type(config) ~= "string" then
     error("config: a table or the path of a file expected, got " .. type(config), 2)
   end
   local state = events.state()
-  local hub, problem, code = native.open(state, config)
+  local given, on_log = without_function(config)
+  local hub, problem, code = native.open(state, given)
   if not hub then return nil, problem, code end
   state.hub = hub
+  if on_log then hub:on_log(on_log) end
   return hub
 end
 

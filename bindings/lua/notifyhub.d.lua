@@ -49,6 +49,14 @@ function notifyhub.secret(text) end
 
 -- ------------------------------------------------------------------- messages
 
+---@class notifyhub.Retry
+---@field attempts? integer
+---@field backoff? "exponential"|"linear"|"fixed"
+---@field initial? number
+---@field max? number
+---@field multiplier? number
+---@field jitter? number
+
 ---@class notifyhub.Message
 ---@field id? string unique; made when absent
 ---@field title? string one of title, body and template is required
@@ -64,7 +72,7 @@ function notifyhub.secret(text) end
 ---@field deliver_at? number seconds since the epoch
 ---@field expires_at? number seconds since the epoch
 ---@field timeout? number for the whole message, its time in the queue included
----@field retry? { attempts?: integer, backoff?: "exponential"|"linear"|"fixed", initial?: number, max?: number, multiplier?: number, jitter?: number }
+---@field retry? notifyhub.Retry
 ---@field on_complete? string a callback of the rules, by name: runs in the worker
 ---@field on_error? string
 ---@field on_retry? string
@@ -217,6 +225,26 @@ function Hub:stats() end
 ---@field urgent integer
 ---@field scheduled integer waiting for their deliver_at
 ---@field bytes integer
+
+---Has `fn` called when a circuit breaker opens, is tried or closes. As all callbacks it runs inside
+---poll, wait, run and close; up to 1000 changes (with the log's lines) are kept until then.
+---@param fn fun(change: notifyhub.BreakerChange)
+---@return notifyhub.Hub self
+function Hub:on_breaker(fn) end
+
+---@class notifyhub.BreakerChange
+---@field kind "breaker"
+---@field at number seconds since the epoch
+---@field host string
+---@field from "closed"|"open"|"half-open"
+---@field to "closed"|"open"|"half-open"
+---@field seconds number how long it stays open; 0 unless it opened
+
+---Has `fn` called with each line of the log, when the configuration says `log.to = "program"`. A
+---function as `log.to` is the same.
+---@param fn fun(line: string, level: "error"|"warn"|"info"|"debug")
+---@return notifyhub.Hub self
+function Hub:on_log(fn) end
 
 ---What the figures say: `unknown` until something was tried; `healthy` from 95 % delivered on,
 ---`degraded` from 50 % on or while the queue is 90 % full, else `unhealthy`; `closed`. And how each

@@ -19,6 +19,7 @@ typedef struct nhl_hub {
     nh_inbox *inbox;   /* what happens to everything this state watches */
     nh_writer *writer; /* reused by every message */
     size_t unseen;     /* messages made since the collector was last told of them */
+    uint64_t news;     /* how far this state has read the hub's */
 } nhl_hub;
 
 typedef struct nhl_handle {

@@ -102,7 +102,9 @@ void nh_handle_discard(nh_handle *handle) {
 /* ---------------------------------------------------------------- settling */
 
 bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
-    if (!receipt)
+    if (receipt)
+        reason = NH_OK;
+    else
         receipt = nh_receipt_for(handle->message, reason);
     stripe *own = stripe_of(handle);
     nh_owner *owner = handle->owner;
@@ -132,7 +134,7 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
         return false;
     }
     leave_batch(handle, true, status == NH_DELIVERED);
-    owner->settled(owner, handle);
+    owner->settled(owner, handle, reason);
     if (watched)
         nh_handle_unref(handle);
     nh_handle_unref(handle);

@@ -25,8 +25,9 @@ struct nh_owner {
     void (*forget)(nh_owner *owner, nh_handle *handle);
     /* Counts a message that settles; called before anybody can see it. Blocks: never. */
     void (*count)(nh_owner *owner, nh_handle *handle, nh_status status);
-    /* A message has settled and everybody has been told; called without locks. */
-    void (*settled)(nh_owner *owner, nh_handle *handle);
+    /* A message has settled and everybody has been told; called without locks. `reason` is NH_OK
+     * when its task made the receipt, else why there was none. */
+    void (*settled)(nh_owner *owner, nh_handle *handle, nh_err reason);
 };
 
 enum { NH_PARKED = 0x80 }; /* a bit of the state, set and cleared under the stripe lock */

@@ -7,13 +7,14 @@
 
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
+#include "runtime/core/log.h"
 #include "runtime/core/nearest.h"
 #include "runtime/script/file.h"
 #include "runtime/script/strand.h"
 #include "runtime/script/value.h"
 #include "runtime/store/shared.h"
 
-enum { NAMES_MOST = 256 };
+enum { NAMES_MOST = 256, FIELDS_MOST = 16 };
 
 static int push_error(lua_State *L, const nh_error *error) {
     lua_pushnil(L);
@@ -225,6 +226,28 @@ static int attempted(lua_State *L) {
     return 0;
 }
 
+/* log(level, event, {name, value, …}): a line of the log; values are strings and whole numbers. */
+static int write_log(lua_State *L) {
+    nh_log *log = nh_vm_of(L)->setup.log;
+    nh_log_field fields[FIELDS_MOST];
+    nh_log_level level;
+    size_t count = 0;
+    const char *event = luaL_checkstring(L, 2);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    if (!nh_log_level_from_name(luaL_checkstring(L, 1), &level))
+        return luaL_argerror(L, 1, "no level of this name");
+    luaL_checkstack(L, 2 * FIELDS_MOST, NULL);
+    for (lua_Integer i = 1; count < FIELDS_MOST && lua_rawgeti(L, 3, i) == LUA_TSTRING; i += 2) {
+        const char *name = lua_tostring(L, -1);
+        if (lua_rawgeti(L, 3, i + 1) == LUA_TNUMBER)
+            fields[count++] = nh_log_int(name, (int64_t)lua_tointeger(L, -1));
+        else
+            fields[count++] = nh_log_text(name, lua_tostring(L, -1));
+    }
+    nh_log_fields(log, level, event, fields, count);
+    return 0;
+}
+
 static int score(lua_State *L) {
     const char *account = luaL_checkstring(L, 1);
     lua_pushnumber(L, nh_vm_of(L)->setup.host->score(nh_strand_current(L)->op.task, account));
@@ -288,6 +311,7 @@ int nh_open_task(lua_State *L) {
                                          {"context", context},
                                          {"turn", turn},
                                          {"attempted", attempted},
+                                         {"log", write_log},
                                          {"score", score},
                                          {"progress", progress},
                                          {"retrying", retrying},

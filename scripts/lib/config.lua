@@ -75,7 +75,7 @@ local RELOAD = {
 local LOG = {
   level = { type = "string", one_of = { "error", "warn", "info", "debug" }, default = "warn" },
   format = { type = "string", one_of = { "logfmt", "json" }, default = "logfmt" },
-  to = { type = "string", one_of = { "none", "stderr" }, default = "none" },
+  to = { type = "string", one_of = { "none", "stderr", "program" }, default = "none" },
 }
 
 local LANES = {

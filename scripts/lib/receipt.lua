@@ -1,6 +1,7 @@
 -- receipt: what became of a message: a status, and a table with a result for everybody who was to be told.
 
 local callback = require "callback"
+local failure = require "failure"
 local json = require "json"
 local task = require "task"
 
@@ -61,6 +62,9 @@ function M.make(context, code, text, handled)
   }
   if code then
     told.code, told.error = code, text
+  end
+  if code or delivered < #results then
+    failure.log(told)
   end
   local after = callback.wanted("complete", message) or status ~= "delivered" and callback.wanted("error", message)
   return status, told, after

@@ -152,6 +152,8 @@ function task.retrying() end
 
 function task.attempted() end
 
+function task.log() end
+
 function task.admit()
   return 0
 end

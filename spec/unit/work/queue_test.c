@@ -23,11 +23,15 @@ static void count_settled(nh_owner *owner, nh_handle *handle, nh_status status) 
     settled_count++;
 }
 
+static void no_more(nh_owner *owner, nh_handle *handle, nh_err reason) {
+    (void)owner, (void)handle, (void)reason;
+}
+
 static nh_owner owner = {.hold = nothing,
                          .drop = nothing,
                          .cancel = no_cancel,
                          .count = count_settled,
-                         .settled = no_cancel};
+                         .settled = no_more};
 
 static nh_handle *make(nh_priority priority) {
     static const char *const names[] = {"low", "normal", "high", "urgent"};
