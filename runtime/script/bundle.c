@@ -1,5 +1,5 @@
 /* bundle.c — sources become byte code once, in a scratch state that is thrown away; each worker
- * then only undumps.
+ * then only undumps. Built-in scripts are byte code already.
  *
  * What users write is loaded as text only: byte code from outside could crash the state. */
 #include "runtime/script/bundle.h"
@@ -18,7 +18,7 @@
 typedef struct script {
     char *name;
     char *code;
-    size_t length, room;
+    size_t length, room; /* room 0: both are of a built-in script, and constant */
 } script;
 
 struct nh_bundle {
@@ -61,6 +61,15 @@ const char *nh_bundle_name(const nh_bundle *bundle, size_t index) {
     return bundle->scripts[index].name;
 }
 
+static bool keep(nh_bundle *bundle, const script *s) {
+    script *scripts = realloc(bundle->scripts, (bundle->count + 1) * sizeof *scripts);
+    if (!scripts)
+        return false;
+    bundle->scripts = scripts;
+    scripts[bundle->count++] = *s;
+    return true;
+}
+
 nh_err nh_bundle_add(nh_bundle *bundle, lua_State *L, const char *name, const char *chunk,
                      const char *source, size_t length, nh_error *error) {
     if (find(bundle, name))
@@ -74,19 +83,23 @@ nh_err nh_bundle_add(nh_bundle *bundle, lua_State *L, const char *name, const ch
         lua_pop(L, 1);
         return NH_E_CONFIG;
     }
-    script *scripts = realloc(bundle->scripts, (bundle->count + 1) * sizeof *scripts);
-    if (!scripts)
-        return nh_fail_memory(error);
-    bundle->scripts = scripts;
     script s = {.name = strdup(name)};
-    if (!s.name || lua_dump(L, append, &s, 0) != 0) {
-        free(s.name);
-        free(s.code);
-        return nh_fail_memory(error);
-    }
+    int failed = s.name ? lua_dump(L, append, &s, 0) : LUA_ERRMEM;
     lua_pop(L, 1);
-    bundle->scripts[bundle->count++] = s;
-    return NH_OK;
+    if (!failed && keep(bundle, &s))
+        return NH_OK;
+    free(s.name);
+    free(s.code);
+    return nh_fail_memory(error);
+}
+
+/* `b`, unless there is a script of that name already. */
+static nh_err add_builtin(nh_bundle *bundle, const nh_builtin *b, nh_error *error) {
+    const script s = {
+        .name = (char *)b->name, .code = (char *)b->code, .length = b->length, .room = 0};
+    if (find(bundle, b->name) || keep(bundle, &s))
+        return NH_OK;
+    return nh_fail_memory(error);
 }
 
 static nh_err add_file(nh_bundle *bundle, lua_State *L, const char *name, const char *path,
@@ -143,12 +156,8 @@ nh_bundle *nh_bundle_create(const char *const *folders, size_t count, nh_error *
     nh_err failed = bundle && L ? NH_OK : nh_fail_memory(error);
     for (size_t i = 0; i < count && !failed; i++)
         failed = add_path(bundle, L, folders[i], error);
-    for (const nh_builtin *b = nh_builtins; b->name && !failed; b++) {
-        char chunk[128];
-        snprintf(chunk, sizeof chunk, "@%s.lua", b->name);
-        failed =
-            nh_bundle_add(bundle, L, b->name, chunk, (const char *)b->source, b->length, error);
-    }
+    for (const nh_builtin *b = nh_builtins; b->name && !failed; b++)
+        failed = add_builtin(bundle, b, error);
     if (L)
         lua_close(L);
     if (!failed)
@@ -160,10 +169,11 @@ nh_bundle *nh_bundle_create(const char *const *folders, size_t count, nh_error *
 void nh_bundle_destroy(nh_bundle *bundle) {
     if (!bundle)
         return;
-    for (size_t i = 0; i < bundle->count; i++) {
-        free(bundle->scripts[i].name);
-        free(bundle->scripts[i].code);
-    }
+    for (size_t i = 0; i < bundle->count; i++)
+        if (bundle->scripts[i].room > 0) {
+            free(bundle->scripts[i].name);
+            free(bundle->scripts[i].code);
+        }
     free(bundle->scripts);
     free(bundle);
 }

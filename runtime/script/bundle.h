@@ -36,10 +36,11 @@ bool nh_bundle_load(const nh_bundle *bundle, lua_State *L, const char *name);
 /* Pushes a list of the names that begin with `prefix`, without it [-0, +1]. */
 void nh_bundle_names(const nh_bundle *bundle, lua_State *L, const char *prefix);
 
-/* The scripts compiled into the engine; generated at build time. Ends with a NULL name. */
+/* The scripts compiled into the engine, as byte code; made at build time by embed.c. Ends with a
+ * NULL name. */
 typedef struct nh_builtin {
     const char *name;
-    const unsigned char *source;
+    const unsigned char *code;
     size_t length;
 } nh_builtin;
 extern const nh_builtin nh_builtins[];
