@@ -45,7 +45,7 @@ nh_loop *nh_loop_create(nh_error *error) {
     loop->now = nh_monotonic();
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
     if (loop->epoll < 0 || loop->wake < 0 ||
         epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event) != 0) {
         nh_fail(error, NH_E_INTERNAL, "event loop: %s", strerror(errno));
@@ -81,13 +81,12 @@ void nh_loop_wake(nh_loop *loop) {
         ;
 }
 
-/* The flag falls before the eventfd is read and the caller looks at its work afterwards, so a
- * wake-up that comes in between costs one idle turn and is never lost. */
+/* The flag falls before the caller looks at its work, so a wake-up that comes in between costs one
+ * idle turn and is never lost. An exchange: who found the flag up and wrote nothing is ordered
+ * before it, with what it left for the loop's thread. The eventfd is watched by its edges, so it
+ * need not be read: each write is one. */
 static void woken(nh_loop *loop) {
-    uint64_t count;
-    while (read(loop->wake, &count, sizeof count) < 0 && errno == EINTR)
-        ;
-    atomic_store_explicit(&loop->awake, false, memory_order_release);
+    atomic_exchange_explicit(&loop->awake, false, memory_order_acq_rel);
 }
 
 /* ------------------------------------------------------------------- heap */

@@ -71,7 +71,9 @@ struct nh_worker {
     /* The mailbox. */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the thread has come up or failed to */
-    nh_handle *mail;        /* to cancel; each with a reference */
+    /* To cancel, each with a reference. Changed under the lock; looked at without it, or a wake-up's
+     * sender, who holds it, would have the thread wait for itself. */
+    _Atomic(nh_handle *) mail;
     bool up;
     nh_error fault;
 
@@ -376,9 +378,10 @@ static void take_messages(nh_worker *worker) {
 /* ----------------------------------------------------------------- mailbox */
 
 static void read_mail(nh_worker *worker) {
+    if (!atomic_load_explicit(&worker->mail, memory_order_relaxed))
+        return;
     pthread_mutex_lock(&worker->lock);
-    nh_handle *mail = worker->mail;
-    worker->mail = NULL;
+    nh_handle *mail = atomic_exchange_explicit(&worker->mail, NULL, memory_order_relaxed);
     pthread_mutex_unlock(&worker->lock);
     while (mail) {
         nh_handle *next = mail->mail_next;
@@ -393,8 +396,8 @@ static void read_mail(nh_worker *worker) {
 void nh_worker_cancel(nh_worker *worker, nh_handle *handle) {
     nh_handle_ref(handle);
     pthread_mutex_lock(&worker->lock);
-    handle->mail_next = worker->mail;
-    worker->mail = handle;
+    handle->mail_next = atomic_load_explicit(&worker->mail, memory_order_relaxed);
+    atomic_store_explicit(&worker->mail, handle, memory_order_relaxed);
     nh_loop *loop =
         worker->loop; /* NULL once the thread has gone, and then the handle has settled */
     if (loop)
@@ -548,9 +551,9 @@ fail:
 void nh_worker_destroy(nh_worker *worker) {
     if (!worker)
         return;
-    while (worker->mail) {
-        nh_handle *handle = worker->mail;
-        worker->mail = handle->mail_next;
+    for (nh_handle *mail = atomic_load(&worker->mail); mail;) {
+        nh_handle *handle = mail;
+        mail = handle->mail_next;
         nh_handle_unref(handle);
     }
     pthread_cond_destroy(&worker->changed);
