@@ -54,6 +54,7 @@ static void drop(nh_owner *owner) {
     nh_breaker_destroy(hub->work.gate.breakers);
     nh_health_destroy(hub->health);
     nh_metrics_destroy(hub->metrics);
+    nh_pages_unref(hub->pages);
     nh_log_destroy(hub->log);
     nh_news_destroy(hub->news);
     pthread_cond_destroy(&hub->changed);
@@ -228,7 +229,8 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
         goto fail;
     hub->work.health = hub->health = nh_health_create(0);
     hub->work.metrics = hub->metrics = nh_metrics_create();
-    if (!hub->health || !hub->metrics) {
+    hub->pages = nh_pages_create();
+    if (!hub->health || !hub->metrics || !hub->pages) {
         nh_fail_memory(error);
         goto fail;
     }

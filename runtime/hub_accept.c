@@ -46,8 +46,8 @@ void nh_hub_set_times(nh_handle *handle, nh_moment now) {
 
 /* A handle ready to be queued, with a reference for the caller. */
 static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, size_t index,
-                              nh_moment now, nh_error *error) {
-    nh_message *message = nh_message_create(doc, hub->message_bytes, now.wall, error);
+                              nh_moment now, nh_arena *arena, nh_error *error) {
+    nh_message *message = nh_message_create(doc, hub->message_bytes, now.wall, arena, error);
     if (!message)
         return NULL;
     nh_handle *handle = nh_handle_create(&hub->owner, message, batch, (uint32_t)index);
@@ -209,7 +209,7 @@ nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message, const nh_send_op
         *options->duplicate = false;
     if (nh_hub_refuse_closed(hub, error))
         return NULL;
-    nh_handle *handle = make_handle(hub, message, NULL, 0, nh_hub_moment(), error);
+    nh_handle *handle = make_handle(hub, message, NULL, 0, nh_hub_moment(), NULL, error);
     if (!handle)
         return NULL;
     if (admit(hub, &handle, 1, options, error) != NH_OK) {
@@ -232,13 +232,14 @@ nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error
     return nh_hub_send_with(hub, message, NULL, error);
 }
 
-/* A draft is its batch, which nobody else has seen yet, and the handles in it so far. */
+/* A draft is its batch, which nobody else has seen yet, filled so far. */
 struct nh_draft {
     nh_hub *hub;
     nh_batch *batch;
+    nh_handle **handles; /* the batch's */
+    nh_arena arena;      /* their memory */
     nh_moment now;
     size_t count, made;
-    nh_handle *handles[];
 };
 
 nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
@@ -249,7 +250,7 @@ nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
                 count);
         return NULL;
     }
-    nh_draft *draft = malloc(sizeof *draft + count * sizeof *draft->handles);
+    nh_draft *draft = malloc(sizeof *draft);
     nh_batch *batch = nh_batch_create(count);
     if (!draft || !batch) {
         nh_batch_unref(batch);
@@ -257,7 +258,9 @@ nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
         nh_fail_memory(error);
         return NULL;
     }
-    *draft = (nh_draft){.hub = hub, .batch = batch, .count = count};
+    *draft =
+        (nh_draft){.hub = hub, .batch = batch, .handles = nh_batch_handles(batch), .count = count};
+    nh_arena_init(&draft->arena, hub->pages, count);
     return draft;
 }
 
@@ -268,12 +271,12 @@ nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error) {
         return nh_fail(error, NH_E_INVALID, "the draft is full");
     if (index % MESSAGES_A_MOMENT == 0)
         draft->now = nh_hub_moment();
-    nh_handle *handle = make_handle(draft->hub, message, draft->batch, index, draft->now, &fault);
+    nh_handle *handle =
+        make_handle(draft->hub, message, draft->batch, index, draft->now, &draft->arena, &fault);
     if (!handle)
         return nh_fail(error, fault.code, "messages[%zu].%.*s", index + 1,
                        NH_ERROR_MESSAGE_MAX - 32, fault.message);
-    draft->handles[draft->made++] = handle;
-    nh_batch_put(draft->batch, index, handle);
+    draft->handles[draft->made++] = handle; /* with the caller's reference */
     return NH_OK;
 }
 
@@ -283,6 +286,7 @@ void nh_draft_destroy(nh_draft *draft) {
     for (size_t i = 0; i < draft->made; i++)
         nh_handle_discard(draft->handles[i]);
     nh_batch_unref(draft->batch);
+    nh_arena_term(&draft->arena);
     free(draft);
 }
 
@@ -296,6 +300,7 @@ nh_batch *nh_draft_send_with(nh_draft *draft, const nh_send_options *options, nh
         nh_draft_destroy(draft);
         return NULL;
     }
+    nh_arena_term(&draft->arena);
     free(draft);
     return batch;
 }

@@ -49,6 +49,7 @@ struct nh_hub {
     nh_news *news;
     nh_health *health;
     nh_metrics *metrics;
+    nh_pages *pages; /* of batches; those of messages that outlive the hub keep it */
     size_t capacity, bytes;
     double dedupe_window; /* seconds */
 

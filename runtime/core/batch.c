@@ -88,8 +88,8 @@ void nh_batch_unref(nh_batch *batch) {
     free(batch);
 }
 
-void nh_batch_put(nh_batch *batch, size_t index, nh_handle *handle) {
-    batch->handles[index] = handle;
+nh_handle **nh_batch_handles(nh_batch *batch) {
+    return batch->handles;
 }
 
 void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered) {

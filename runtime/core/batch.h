@@ -4,11 +4,11 @@
 
 #include "runtime/core/handle.h"
 
-/* A batch of `count` places; its handles are put in with nh_batch_put before anybody else sees it.
- * NULL: out of memory. */
+/* A batch of `count` places. NULL: out of memory. */
 nh_batch *nh_batch_create(size_t count);
-void nh_batch_put(nh_batch *batch, size_t index,
-                  nh_handle *handle); /* takes a reference of the caller's */
+/* Its places, borrowed: its handles, each with a reference, are put there before anybody else sees
+ * it. */
+nh_handle **nh_batch_handles(nh_batch *batch);
 /* A reference for one of its handles, which knows that the memory is still there; false when the
  * last reference has gone. */
 bool nh_batch_revive(nh_batch *batch);

@@ -453,7 +453,7 @@ static nh_err check(const nh_doc *doc, size_t largest, nh_message *to, const nh_
     if (!is_map(root))
         return wrong_kind(root, &whole, "a table", error);
     if (to->length > largest)
-        return nh_fail(error, NH_E_TOO_LARGE, "message: %zu bytes, at most %zu are allowed",
+        return nh_fail(error, NH_E_TOO_LARGE, "message: %u bytes, at most %zu are allowed",
                        to->length, largest);
     nh_err failed =
         check_fields(root, message_fields, sizeof message_fields / sizeof *message_fields, &inside,
@@ -468,16 +468,19 @@ static nh_err check(const nh_doc *doc, size_t largest, nh_message *to, const nh_
 
 /* The message with this head; `id` NULL: one is made. */
 static nh_message *make(const nh_message *head, const void *bytes, const char *id, size_t id_length,
-                        nh_error *error) {
+                        nh_arena *arena, nh_error *error) {
     if (!id)
         id_length = NH_ID_LENGTH;
-    char *block = malloc(NH_MESSAGE_FRONT + sizeof *head + head->length + id_length + 1);
+    uint32_t place;
+    char *block = nh_arena_take(
+        arena, NH_MESSAGE_FRONT + sizeof *head + head->length + id_length + 1, &place);
     if (!block) {
         nh_fail_memory(error);
         return NULL;
     }
     nh_message *message = (nh_message *)(void *)(block + NH_MESSAGE_FRONT);
     memcpy(message, head, sizeof *head);
+    message->place = place;
     atomic_init(&message->refs, 1);
     memcpy(message->bytes, bytes, head->length);
     char *own = message->bytes + head->length;
@@ -491,29 +494,33 @@ static nh_message *make(const nh_message *head, const void *bytes, const char *i
     return message;
 }
 
-nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_error *error) {
+nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_arena *arena,
+                              nh_error *error) {
     nh_message head = {.priority = NH_NORMAL, .timeout = -1, .created_at = now};
     const nh_value *given = NULL;
-    const void *bytes = nh_doc_bytes(doc, &head.length);
+    size_t length, id_length;
+    const void *bytes = nh_doc_bytes(doc, &length);
+    head.length = (uint32_t)length;
     if (check(doc, largest, &head, &given, error) != NH_OK)
         return NULL;
     if (head.expires_at > 0 && head.expires_at <= now) {
         nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past", now - head.expires_at);
         return NULL;
     }
-    size_t id_length = 0;
     const char *id = nh_value_bytes(given, &id_length);
-    return make(&head, bytes, id, id_length, error);
+    return make(&head, bytes, id, id_length, arena, error);
 }
 
 nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,
                                nh_error *error) {
     nh_message head = {.priority = NH_NORMAL, .timeout = -1, .created_at = created_at};
     const nh_value *given;
-    const void *bytes = nh_doc_bytes(doc, &head.length);
+    size_t length;
+    const void *bytes = nh_doc_bytes(doc, &length);
+    head.length = (uint32_t)length;
     if (check(doc, SIZE_MAX, &head, &given, error) != NH_OK)
         return NULL;
-    return make(&head, bytes, id, strlen(id), error);
+    return make(&head, bytes, id, strlen(id), NULL, error);
 }
 
 nh_message *nh_message_ref(nh_message *message) {
@@ -523,7 +530,7 @@ nh_message *nh_message_ref(nh_message *message) {
 
 void nh_message_unref(nh_message *message) {
     if (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1)
-        free((char *)message - NH_MESSAGE_FRONT);
+        nh_arena_drop((char *)message - NH_MESSAGE_FRONT, message->place);
 }
 
 size_t nh_message_size(const nh_message *message) {

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "runtime/core/arena.h"
 #include "runtime/notifyhub.h"
 
 typedef enum nh_priority { NH_LOW, NH_NORMAL, NH_HIGH, NH_URGENT, NH_PRIORITIES } nh_priority;
@@ -12,13 +13,14 @@ enum { NH_TARGETS_MAX = 1000, NH_ATTACHMENTS_MAX = 100 };
 
 typedef struct nh_message {
     atomic_uint refs;
-    uint8_t priority;
-    bool keyed;        /* it has a dedupe_key */
+    uint32_t place;    /* of its memory; see arena.h */
     double created_at; /* seconds since the epoch, as the next two; 0 = not given */
     double deliver_at;
     double expires_at;
-    double timeout; /* seconds from acceptance; negative = none */
-    size_t length;  /* of the packed document */
+    double timeout;  /* seconds from acceptance; negative = none */
+    uint32_t length; /* of the packed document, NH_DOC_BYTES_MAX at most */
+    uint8_t priority;
+    bool keyed;     /* it has a dedupe_key */
     const char *id; /* into `bytes`, behind the document */
     char bytes[];
 } nh_message;
@@ -28,9 +30,10 @@ typedef struct nh_message {
 #define NH_MESSAGE_FRONT 144
 
 /* Checks a document against the message's fields (docs: the Message table) and copies it. `largest`
- * bounds its packed size, `now` is the wall clock's seconds. Errors: NH_E_INVALID, NH_E_TOO_LARGE,
- * NH_E_EXPIRED, NH_E_INTERNAL, each naming the field. */
-nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_error *error);
+ * bounds its packed size, `now` is the wall clock's seconds, `arena` (NULL: none) has its memory.
+ * Errors: NH_E_INVALID, NH_E_TOO_LARGE, NH_E_EXPIRED, NH_E_INTERNAL, each naming the field. */
+nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_arena *arena,
+                              nh_error *error);
 /* A message that was accepted before, by a journal: with its id and time of then, and however late
  * it is. Errors: as above, but not NH_E_EXPIRED. */
 nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,

@@ -21,7 +21,7 @@ static nh_message *create(const char *json, nh_error *error) {
         printf("# %s: %s\n", json, error->message);
         return NULL;
     }
-    nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), error);
+    nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), NULL, error);
     nh_doc_unref(doc);
     return message;
 }
@@ -181,7 +181,7 @@ static nh_err refuse(const char *field, nh_kind kind, const char *text, size_t l
     else
         nh_writer_string(writer, text, length);
     nh_doc *doc = nh_writer_finish(writer, NULL);
-    nh_message *taken = nh_message_create(doc, LARGEST, nh_wall(), &error);
+    nh_message *taken = nh_message_create(doc, LARGEST, nh_wall(), NULL, &error);
     CHECK(!taken);
     nh_message_unref(taken);
     nh_doc_unref(doc);
@@ -236,7 +236,7 @@ static void lists_and_bytes_are_bounded(void) {
                 nh_writer_cstring(writer, "a");
             }
             nh_doc *doc = nh_writer_finish(writer, NULL);
-            nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), &error);
+            nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), NULL, &error);
             CHECK_INT(message == NULL, over);
             CHECK_INT(error.code, over ? NH_E_TOO_LARGE : NH_OK);
             CHECK_STR(error.message, over ? lists[l].message : "");
@@ -248,10 +248,10 @@ static void lists_and_bytes_are_bounded(void) {
     nh_doc *doc = nh_doc_from_json("{\"body\":\"0123456789\"}", 21, NULL);
     size_t length;
     nh_doc_bytes(doc, &length);
-    nh_message *message = nh_message_create(doc, length, nh_wall(), &error);
+    nh_message *message = nh_message_create(doc, length, nh_wall(), NULL, &error);
     CHECK(message);
     nh_message_unref(message);
-    CHECK(!nh_message_create(doc, length - 1, nh_wall(), &error));
+    CHECK(!nh_message_create(doc, length - 1, nh_wall(), NULL, &error));
     CHECK_INT(error.code, NH_E_TOO_LARGE);
     CHECK_STR(error.message, "message: 17 bytes, at most 16 are allowed");
     nh_doc_unref(doc);

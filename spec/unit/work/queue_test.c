@@ -40,7 +40,7 @@ static nh_handle *make(nh_priority priority) {
     snprintf(json, sizeof json, "{\"body\":\"x\",\"priority\":\"%s\"}", names[priority]);
     nh_doc *doc = nh_doc_from_json(json, strlen(json), &error);
     nh_handle *handle =
-        nh_handle_create(&owner, nh_message_create(doc, 1000, nh_wall(), &error), NULL, 0);
+        nh_handle_create(&owner, nh_message_create(doc, 1000, nh_wall(), NULL, &error), NULL, 0);
     nh_doc_unref(doc);
     handle->deadline = UINT64_MAX;
     nh_handle_unref(handle); /* only its own reference is left, which the queue gets */
