@@ -59,7 +59,9 @@ static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, s
 
 static nh_err queue_up(nh_hub *hub, nh_handle *const *handles, size_t count, nh_error *error) {
     uint64_t earliest = UINT64_MAX;
+    size_t ready = 0;
     for (size_t i = 0; i < count; i++) {
+        ready += handles[i]->release == 0;
         if (handles[i]->deadline < earliest)
             earliest = handles[i]->deadline;
         if (handles[i]->release > 0 && handles[i]->release < earliest)
@@ -74,7 +76,7 @@ static nh_err queue_up(nh_hub *hub, nh_handle *const *handles, size_t count, nh_
     }
     atomic_fetch_add_explicit(&hub->accepted, count, memory_order_relaxed);
     nh_metrics_accepted(hub->metrics, count);
-    nh_pool_pushed(hub->pool, count, earliest);
+    nh_pool_pushed(hub->pool, ready, earliest);
     return NH_OK;
 }
 

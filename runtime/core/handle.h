@@ -55,21 +55,23 @@ struct nh_handle {
     nh_watcher *watchers; /* the list has a reference while there are some */
 
     /* The queue's, under its lock. */
-    nh_handle *next, *prev;
+    nh_handle *next;
+    union {
+        nh_handle *prev;
+        nh_handle *mail_next; /* in a worker's mailbox, under its lock, once the worker has it */
+    };
     uint64_t deadline; /* monotonic ns at which it ends unfinished; UINT64_MAX = none. Constant once
                           accepted */
     uint64_t release;  /* monotonic ns of its deliver_at, 0 = at once */
     uint32_t release_position; /* places in the queue's heaps, 0 = in none */
     uint32_t deadline_position;
 
-    /* The worker's: set by it while it has the message; the mailbox link is under the mailbox's
-     * lock. */
+    /* The worker's: set by it while it has the message. */
     _Atomic(void *) worker;
     union {
         void *task;
         nh_handle *first; /* of a duplicate: the handle whose it is, with a reference, or NULL */
     };
-    nh_handle *mail_next;
 };
 
 /* One reference for the caller; the one that keeps an unsettled handle alive is its own until

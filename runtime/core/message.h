@@ -27,7 +27,7 @@ typedef struct nh_message {
 
 /* Bytes in front of each message that are its handle's: a message and its handle live and die
  * together, so they are one allocation. */
-#define NH_MESSAGE_FRONT 144
+#define NH_MESSAGE_FRONT 136
 
 /* Checks a document against the message's fields (docs: the Message table) and copies it. `largest`
  * bounds its packed size, `now` is the wall clock's seconds, `arena` (NULL: none) has its memory.

@@ -61,10 +61,10 @@ static void more(nh_work *work) {
         poke(pool);
 }
 
-void nh_pool_pushed(nh_pool *pool, size_t count, uint64_t earliest) {
+void nh_pool_pushed(nh_pool *pool, size_t ready, uint64_t earliest) {
     if (earliest < atomic_load_explicit(&pool->next, memory_order_relaxed))
         poke(pool);
-    offer(pool, count < 2 ? 1 : 2);
+    offer(pool, ready < 2 ? ready : 2);
 }
 
 void nh_pool_renew(nh_pool *pool) {

@@ -28,9 +28,9 @@ nh_pool *nh_pool_create(nh_work *work, const nh_pool_options *options, nh_error 
 size_t nh_pool_stop(nh_pool *pool);
 void nh_pool_destroy(nh_pool *pool); /* after stop */
 
-/* Messages were pushed; `earliest` is the first of their deadlines and releases (UINT64_MAX: none).
- * Thread: any. */
-void nh_pool_pushed(nh_pool *pool, size_t count, uint64_t earliest);
+/* Messages were pushed, `ready` of them to be sent now; `earliest` is the first of their deadlines
+ * and releases (UINT64_MAX: none). Thread: any. */
+void nh_pool_pushed(nh_pool *pool, size_t ready, uint64_t earliest);
 /* There is a new generation of the scripts: every worker looks. Thread: any. */
 void nh_pool_renew(nh_pool *pool);
 void nh_pool_read(nh_pool *pool, nh_pool_figures *figures);
