@@ -4,8 +4,7 @@
 #ifndef NH_TRANSPORTS_HTTP_FORM_H
 #define NH_TRANSPORTS_HTTP_FORM_H
 
-#include <curl/curl.h>
-
+#include "platforms/transports/curl.h"
 #include "platforms/transports/text.h"
 #include "runtime/work/transport.h"
 

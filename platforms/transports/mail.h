@@ -3,8 +3,7 @@
 #ifndef NH_TRANSPORTS_MAIL_H
 #define NH_TRANSPORTS_MAIL_H
 
-#include <curl/curl.h>
-
+#include "platforms/transports/curl.h"
 #include "platforms/transports/text.h"
 #include "runtime/work/transport.h"
 

@@ -26,7 +26,6 @@
 #include "platforms/transports/multi.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,7 +82,7 @@ struct nh_multi {
     nh_multi_job *last;
     nh_multi_job *running; /* those that have a handle; no order */
     size_t running_count;
-    unsigned inside; /* loops over jobs under way, whose users may not close this now */
+    unsigned inside;             /* loops over jobs under way, whose users may not close this now */
     bool (*give_up)(void *user); /* closes a connection that nobody uses */
     void *giver;
     nh_multi_slot *spare;
@@ -115,20 +114,6 @@ static nh_err fail(nh_error *error, nh_err code, const char *text) {
         error->message[sizeof error->message - 1] = '\0';
     }
     return code;
-}
-
-/* ----------------------------------------------------------------- global */
-
-static pthread_once_t global_once = PTHREAD_ONCE_INIT;
-static CURLcode global_code;
-
-static void global_init(void) {
-    global_code = curl_global_init(CURL_GLOBAL_DEFAULT);
-}
-
-nh_err nh_multi_global(nh_error *error) {
-    pthread_once(&global_once, global_init);
-    return global_code == CURLE_OK ? NH_OK : fail(error, NH_E_INTERNAL, "libcurl cannot start");
 }
 
 /* ---------------------------------------------------------------- sockets */
@@ -630,7 +615,7 @@ bool nh_multi_idle(const nh_multi *multi) {
 
 nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi **out,
                      nh_error *error) {
-    nh_err failed = nh_multi_global(error);
+    nh_err failed = nh_curl_load(error);
     if (failed)
         return failed;
     nh_multi *multi = calloc(1, sizeof *multi);

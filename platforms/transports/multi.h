@@ -7,9 +7,8 @@
 #ifndef NH_TRANSPORTS_MULTI_H
 #define NH_TRANSPORTS_MULTI_H
 
-#include <curl/curl.h>
-
 #include "platforms/transports/address.h"
+#include "platforms/transports/curl.h"
 #include "runtime/work/transport.h"
 
 typedef struct nh_multi nh_multi;
@@ -53,9 +52,6 @@ struct nh_multi_job {
     uint64_t due;   /* when the timeout ends, in the loop's time */
     uint64_t since; /* when it was submitted */
 };
-
-/* Starts libcurl, once a process. Thread: any. Errors: NH_E_INTERNAL. */
-nh_err nh_multi_global(nh_error *error);
 
 /* Errors: NH_E_INTERNAL. The limits are copied. */
 nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi **out,

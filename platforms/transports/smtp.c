@@ -566,7 +566,7 @@ static void smtp_close(nh_transport *transport) {
 
 static nh_err smtp_open(nh_loop *loop, const nh_transport_limits *limits, nh_transport **out,
                         nh_error *error) {
-    nh_err failed = nh_multi_global(error);
+    nh_err failed = nh_curl_load(error);
     if (failed)
         return failed;
     nh_transport *transport = calloc(1, sizeof *transport);

@@ -6,13 +6,13 @@
  * suspended → it is answered → it is completed. The answers that never vary are made once, so that
  * a flood costs no allocation for them.
  */
-#include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "runtime/cli/microhttpd.h"
 #include "runtime/cli/receive.h"
 #include "runtime/cli/term.h"
 
@@ -369,7 +369,7 @@ static bool make_answers(http_sink *sink, const receiver_settings *settings) {
 }
 
 http_sink *http_sink_open(receiver *owner, int fd, bool ipv6) {
-    http_sink *sink = calloc(1, sizeof *sink);
+    http_sink *sink = mhd_load() ? calloc(1, sizeof *sink) : NULL;
     if (!sink)
         goto fail;
     sink->owner = owner;
