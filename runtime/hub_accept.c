@@ -262,7 +262,8 @@ nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
     }
     *draft =
         (nh_draft){.hub = hub, .batch = batch, .handles = nh_batch_handles(batch), .count = count};
-    nh_arena_init(&draft->arena, hub->pages, count);
+    /* A journal's messages are parked and taken up one by one: none is to keep others' memory. */
+    nh_arena_init(&draft->arena, hub->journal.store ? NULL : hub->pages, count);
     return draft;
 }
 

@@ -77,7 +77,7 @@ void nh_arena_term(nh_arena *arena) {
 
 void *nh_arena_take(nh_arena *arena, size_t bytes, uint32_t *place) {
     *place = 0;
-    if (!arena || !SHARED || bytes > ALONE)
+    if (!arena || !arena->pages || !SHARED || bytes > ALONE)
         return malloc(bytes);
     bytes = (bytes + UNIT - 1) / UNIT * UNIT;
     if (arena->run && arena->size - arena->used < bytes)
