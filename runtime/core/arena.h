@@ -10,7 +10,7 @@ typedef struct nh_run nh_run;
 
 /* Owned by who makes the batch; what was taken from it outlives it. Thread: owner. */
 typedef struct nh_arena {
-    nh_pages *pages;          /* borrowed */
+    nh_pages *pages;          /* borrowed; NULL: all pieces are allocations of their own */
     nh_run *run;              /* that is being filled, or NULL */
     size_t used, size, taken; /* of it: bytes, bytes, pieces */
     size_t left;              /* pieces that are still to come */
