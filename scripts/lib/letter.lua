@@ -18,7 +18,8 @@ function M.setup(prepared, rules_loaded)
   configured, loaded = prepared, rules_loaded
 end
 
--- The message as adapters may see it: its targets without what is secret in them. Mostly it is that anyway.
+-- The message as adapters may see it: its targets without what is secret in them. With names for targets it is that anyway, and
+-- without rules nobody else looks at it.
 local function shown(message)
   local given, same = message.targets, message.priority ~= nil
   local targets = {}
@@ -30,7 +31,7 @@ local function shown(message)
   if same and given then
     return message
   end
-  local copy = script.clone(message, 2)
+  local copy = loaded and script.clone(message, 2) or message
   copy.targets, copy.priority = targets, message.priority or "normal"
   return copy
 end
