@@ -252,6 +252,8 @@ local function settle_names(part, nodes, template)
         mark.root, mark.tokens, mark.keys = root, tokens, constants(tokens)
         mark.path = node.code:match("^%s*(.-)%s*$")
         mark.default = default_of(template.defaults, mark.path, root, mark.keys)
+      elseif node.kind == "do" and parse.is_condition(node.code) then
+        part.conditions = true
       else
         part.scoped = true
       end
@@ -302,9 +304,10 @@ local function with(escapes)
   return table.unpack(table.move(escapes, 1, #escapes, #list + 1, list))
 end
 
--- A text → { run, marks, lines, scoped, collects }.
+-- A text → { run, marks, lines, scoped, conditions, collects }. One that is not `scoped` runs no code but what was made for it;
+-- `conditions`: it looks names up nevertheless.
 function M.compile(template, origin, source, format, platform, sink, options)
-  local part = { marks = {}, escapes = {}, scoped = false, statements = false }
+  local part = { marks = {}, escapes = {}, scoped = false, conditions = false, statements = false }
   local nodes = expand(includer(template.name, platform, format, options),
     parse.parse(source, function(line, message) scope.fail(origin, line, message) end), origin, 1, {})
   check_blocks(nodes)
