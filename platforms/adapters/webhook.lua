@@ -393,7 +393,18 @@ local function add_headers(headers, more)
   return true
 end
 
--- The address and the headers of a request before there is a payload; or nil, message, code.
+-- Options of an account that a request has as they are, and most accounts have not.
+local RARE = { "client_cert", "client_key", "ca_file", "proxy", "http2", "timeout", "connect_timeout" }
+
+local function rare(account, user)
+  local more = { bearer = not user and account.bearer or nil }
+  for _, name in ipairs(RARE) do
+    more[name] = account[name] or nil
+  end
+  return next(more) and more or nil
+end
+
+-- What a request has before there is a payload; or nil, message, code.
 local function envelope(delivery, more_headers)
   local account = delivery.account
   local address, user, password = destination(delivery)
@@ -412,7 +423,10 @@ local function envelope(delivery, more_headers)
   elseif account.api_key then
     set_header(headers, account.api_key_name, account.api_key)
   end
-  return { url = address, headers = headers, user = user, password = password }
+  return {
+    method = account.method, url = address, headers = headers, user = user, password = password, verify = account.verify,
+    more = rare(account, user),
+  }
 end
 
 local common = setmetatable({}, { __mode = "k" }) -- by account: the envelope of what it sends; false when there is none
@@ -435,20 +449,14 @@ local function common_envelope(delivery)
   return shared or nil
 end
 
-local RARE = { "client_cert", "client_key", "ca_file", "proxy", "http2", "timeout", "connect_timeout" } -- options of an account
-
-local function request_of(account, wrapped, body, multipart)
+local function request_of(wrapped, body, multipart)
   local request = {
-    method = account.method, url = wrapped.url, headers = wrapped.headers, body = body, multipart = multipart,
-    user = wrapped.user, password = wrapped.password, verify = account.verify,
+    method = wrapped.method, url = wrapped.url, headers = wrapped.headers, body = body, multipart = multipart,
+    user = wrapped.user, password = wrapped.password, verify = wrapped.verify,
   }
-  if account.bearer and not wrapped.user then
-    request.bearer = account.bearer
-  end
-  for index = 1, #RARE do
-    local name = RARE[index]
-    if account[name] then
-      request[name] = account[name]
+  if wrapped.more then
+    for name, value in pairs(wrapped.more) do
+      request[name] = value
     end
   end
   return request
@@ -558,7 +566,7 @@ return {
     local account = delivery.account
     local shared = common_envelope(delivery)
     if shared then
-      return request_of(account, shared, json_payload(delivery))
+      return request_of(shared, json_payload(delivery))
     end
     local wrapped, message, code = envelope(delivery, delivery.options and delivery.options.headers)
     if not wrapped then
@@ -570,16 +578,16 @@ return {
       if not payload then
         return nil, message, code
       elseif type(payload) == "table" then
-        return request_of(account, wrapped, nil, payload)
+        return request_of(wrapped, nil, payload)
       end
       set_header(wrapped.headers, "Content-Type", TYPES[account.payload])
       sign(delivery, wrapped.headers, payload)
-      return request_of(account, wrapped, payload)
+      return request_of(wrapped, payload)
     elseif #delivery.attachments > 0 then
       return nil, "attachments: GET has no body to carry them", "invalid"
     end
     wrapped.url = with_query(wrapped.url, url.query((form_fields(delivery))))
-    return request_of(account, wrapped)
+    return request_of(wrapped)
   end,
 
   response = function(response)

@@ -15,7 +15,7 @@
 
 int luaopen_cjson(lua_State *L);
 
-enum { FEW = 16, PAIRS_MOST = 100000, DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
+enum { PAIRS_MOST = 100000, DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
 
 /* ----------------------------------------------------------------- writing */
 
@@ -38,19 +38,32 @@ static void add(lua_State *L, nh_text *out, const char *bytes, size_t length) {
     out->length += length;
 }
 
+static const bool is_escaped[256] = {
+    [0] = true,  [1] = true,  [2] = true,  [3] = true,  [4] = true,   [5] = true,    [6] = true,
+    [7] = true,  [8] = true,  [9] = true,  [10] = true, [11] = true,  [12] = true,   [13] = true,
+    [14] = true, [15] = true, [16] = true, [17] = true, [18] = true,  [19] = true,   [20] = true,
+    [21] = true, [22] = true, [23] = true, [24] = true, [25] = true,  [26] = true,   [27] = true,
+    [28] = true, [29] = true, [30] = true, [31] = true, ['"'] = true, ['\\'] = true, [0x7F] = true};
+
 /* RFC 8259: quote, backslash and control characters are escaped; the rest is UTF-8 as it is. */
 static void add_string(lua_State *L, nh_text *out, int index) {
     static const char short_form[] = {['\b'] = 'b', ['\f'] = 'f', ['\n'] = 'n', ['\r'] = 'r',
                                       ['\t'] = 't', ['"'] = '"',  ['\\'] = '\\'};
     size_t length;
     const unsigned char *text = (const unsigned char *)lua_tolstring(L, index, &length);
+    const unsigned char *end = text + length;
     char *to = room(L, out, 6 * length + 2);
     *to++ = '"';
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = text[i];
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7F) {
-            *to++ = (char)c;
-        } else if (c < sizeof short_form && short_form[c]) {
+    while (text < end) {
+        const unsigned char *plain = text;
+        while (text < end && !is_escaped[*text])
+            text++;
+        memcpy(to, plain, (size_t)(text - plain));
+        to += text - plain;
+        if (text == end)
+            break;
+        unsigned char c = *text++;
+        if (c < sizeof short_form && short_form[c]) {
             *to++ = '\\';
             *to++ = short_form[c];
         } else {
@@ -102,7 +115,7 @@ static int by_key(const void *left, const void *right) {
 }
 
 static void sort(member *members, size_t count) {
-    if (count > FEW) {
+    if (count > NH_PAIRS_MOST) {
         qsort(members, count, sizeof *members, by_key);
         return;
     }
@@ -115,23 +128,13 @@ static void sort(member *members, size_t count) {
     }
 }
 
-/* In the order of the keys: the same table gives the same text in every state, which signatures,
- * tests and `notifyhub explain` rest on. */
-static void add_object(lua_State *L, nh_text *out, int index, size_t count, int depth) {
-    member few[FEW];
-    int top = lua_gettop(L);
-    size_t found = 0;
-    if (count > PAIRS_MOST)
-        luaL_error(L, "json.encode: an object of more than %d pairs", PAIRS_MOST);
-    luaL_checkstack(L, 2 * (int)count + 8, "json.encode");
-    member *members = count > FEW ? lua_newuserdatauv(L, count * sizeof *members, 0) : few;
-    for (lua_pushnil(L); lua_next(L, index); found++) {
-        int type = lua_type(L, -2);
-        if (type != LUA_TSTRING && type != LUA_TNUMBER)
-            luaL_error(L, "json.encode: a %s cannot be a key", lua_typename(L, type));
-        lua_pushvalue(L, -2); /* for lua_next, which must not see its key changed */
-        members[found].place = lua_gettop(L) - 2;
-        members[found].key = lua_tolstring(L, -3, &members[found].length);
+/* Writes the pairs that stand from `place` on, in the order of the keys: the same table gives the
+ * same text in every state, which signatures, tests and `notifyhub explain` rest on. */
+static void add_members(lua_State *L, nh_text *out, member *members, int place, size_t count,
+                        int depth) {
+    for (size_t i = 0; i < count; i++, place += 2) {
+        members[i].key = lua_tolstring(L, place, &members[i].length);
+        members[i].place = place;
     }
     sort(members, count);
     add(L, out, "{", 1);
@@ -143,18 +146,40 @@ static void add_object(lua_State *L, nh_text *out, int index, size_t count, int 
         add_value(L, out, members[i].place + 1, depth);
     }
     add(L, out, "}", 1);
-    lua_settop(L, top);
+}
+
+/* An object of many pairs, or of keys that are numbers, too. */
+static void add_object(lua_State *L, nh_text *out, int index, size_t count, int depth) {
+    if (count > PAIRS_MOST)
+        luaL_error(L, "json.encode: an object of more than %d pairs", PAIRS_MOST);
+    luaL_checkstack(L, 2 * (int)count + 8, "json.encode");
+    member *members = lua_newuserdatauv(L, count * sizeof *members, 0);
+    int place = lua_gettop(L) + 1;
+    /* What lua_next goes on from is a copy of the key: the key itself becomes a text. */
+    for (lua_pushnil(L); lua_next(L, index); lua_pushvalue(L, -2)) {
+        int type = lua_type(L, -2);
+        if (type != LUA_TSTRING && type != LUA_TNUMBER)
+            luaL_error(L, "json.encode: a %s cannot be a key", lua_typename(L, type));
+    }
+    add_members(L, out, members, place, count, depth);
 }
 
 static void add_table(lua_State *L, nh_text *out, int index, int depth) {
+    member few[NH_PAIRS_MOST];
     size_t pairs;
+    int top = lua_gettop(L);
     if (depth == DEPTH_MOST)
         luaL_error(L, "json.encode: nested more than %d levels deep", DEPTH_MOST);
-    luaL_checkstack(L, 8, "json.encode");
-    if (nh_is_sequence(L, index, &pairs))
-        add_array(L, out, index, depth + 1);
-    else
-        add_object(L, out, index, pairs, depth + 1);
+    if (nh_push_pairs(L, index, &pairs)) {
+        add_members(L, out, few, top + 1, pairs, depth + 1);
+    } else {
+        luaL_checkstack(L, 8, "json.encode");
+        if (nh_is_sequence(L, index, &pairs))
+            add_array(L, out, index, depth + 1);
+        else
+            add_object(L, out, index, pairs, depth + 1);
+    }
+    lua_settop(L, top);
 }
 
 static void add_value(lua_State *L, nh_text *out, int index, int depth) {

@@ -119,6 +119,23 @@ static int freeze(lua_State *L) {
 
 enum { PLAIN_DEPTH = 64, PLAIN_NODES = 100000 };
 
+static void copy_plain(lua_State *L, int keep, int depth, int *nodes);
+
+/* Puts a copy of a table with so many pairs, which stand above it, in its place [-2 * count, +0].
+ */
+static void copy_pairs(lua_State *L, int from, int count, int keep, int depth, int *nodes) {
+    lua_createtable(L, 0, count);
+    int copy = lua_gettop(L);
+    for (int pair = from + 1; pair < copy; pair += 2) {
+        lua_pushvalue(L, pair);
+        lua_pushvalue(L, pair + 1);
+        copy_plain(L, keep, depth + 1, nodes);
+        lua_rawset(L, copy);
+    }
+    lua_replace(L, from);
+    lua_settop(L, from);
+}
+
 /* Copies the value on top [-1, +1]. What a script gives may call the script when it is read, and
  * may be changed by it later: what is kept must be a copy that does neither. Upvalue-free and raw.
  */
@@ -139,6 +156,11 @@ static void copy_plain(lua_State *L, int keep, int depth, int *nodes) {
     luaL_checkstack(L, 8, NULL);
     nh_limiter_charge(L, 100);
     int from = lua_gettop(L);
+    size_t count;
+    if (nh_push_pairs(L, from, &count)) {
+        copy_pairs(L, from, (int)count, keep, depth, nodes);
+        return;
+    }
     nh_push_sized_like(L, from, 0);
     for (lua_pushnil(L); lua_next(L, from);) {
         if (lua_type(L, -2) != LUA_TSTRING && lua_type(L, -2) != LUA_TNUMBER)

@@ -83,9 +83,27 @@ static int file(lua_State *L) {
     return 1;
 }
 
+/* tonumber, which reads a secret, too: timeout = tonumber(env "TIMEOUT"). A number hides nothing.
+ */
+static int to_number(lua_State *L) {
+    size_t length;
+    const char *text = nh_to_secret(L, 1, &length);
+    if (text) {
+        lua_pushlstring(L, text, length);
+        lua_replace(L, 1);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    return 1;
+}
+
 /* Pushes what the file sees [-0, +1]. */
 static void push_environment(lua_State *L, const char *path) {
     nh_sandbox_environment(L);
+    lua_getfield(L, -1, "tonumber");
+    lua_pushcclosure(L, to_number, 1);
+    lua_setfield(L, -2, "tonumber");
     lua_pushcfunction(L, env);
     lua_setfield(L, -2, "env");
     lua_pushstring(L, path);

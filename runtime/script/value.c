@@ -113,6 +113,19 @@ bool nh_is_sequence(lua_State *L, int index, size_t *count) {
     return pairs > 0 ? sequence && pairs == length : nh_is_marked_array(L, index);
 }
 
+bool nh_push_pairs(lua_State *L, int index, size_t *count) {
+    int top = lua_gettop(L);
+    luaL_checkstack(L, 2 * NH_PAIRS_MOST + 6, NULL);
+    *count = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pushvalue(L, -2)) {
+        if (lua_type(L, -2) != LUA_TSTRING || ++*count > NH_PAIRS_MOST) {
+            lua_settop(L, top);
+            return false;
+        }
+    }
+    return *count > 0;
+}
+
 static void write_table(lua_State *L, int index, nh_writer *writer, const char *what, int depth);
 
 static void write_any(lua_State *L, int index, nh_writer *writer, const char *what, int depth) {
@@ -152,10 +165,27 @@ static void write_any(lua_State *L, int index, nh_writer *writer, const char *wh
     }
 }
 
+static void write_pair(lua_State *L, int key, nh_writer *writer, const char *what, int depth) {
+    size_t length;
+    if (lua_type(L, key) != LUA_TSTRING)
+        luaL_error(L, "%s: the keys of a table must be names, or 1 to n", what);
+    const char *name = lua_tolstring(L, key, &length);
+    nh_writer_string(writer, name, length);
+    write_any(L, key + 1, writer, name, depth + 1);
+}
+
 static void write_table(lua_State *L, int index, nh_writer *writer, const char *what, int depth) {
     size_t count;
     if (depth >= NH_DOC_DEPTH_MAX)
         luaL_error(L, "%s: nested more than %d levels deep", what, NH_DOC_DEPTH_MAX);
+    int pairs = lua_gettop(L) + 1;
+    if (nh_push_pairs(L, index, &count)) {
+        nh_writer_map(writer, count);
+        for (int i = 0; i < (int)count; i++)
+            write_pair(L, pairs + 2 * i, writer, what, depth);
+        lua_settop(L, pairs - 1);
+        return;
+    }
     luaL_checkstack(L, 6, what);
     if (nh_is_sequence(L, index, &count)) {
         nh_writer_array(writer, count);
@@ -167,14 +197,8 @@ static void write_table(lua_State *L, int index, nh_writer *writer, const char *
         return;
     }
     nh_writer_map(writer, count);
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING)
-            luaL_error(L, "%s: the keys of a table must be names, or 1 to n", what);
-        size_t length;
-        const char *key = lua_tolstring(L, -2, &length);
-        nh_writer_string(writer, key, length);
-        write_any(L, -1, writer, key, depth + 1);
-    }
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+        write_pair(L, lua_gettop(L) - 1, writer, what, depth);
 }
 
 void nh_write_value(lua_State *L, int index, nh_writer *writer, const char *what) {

@@ -30,6 +30,11 @@ void nh_push_sized_like(lua_State *L, int index, int more);
 /* Whether a table's keys are just 1…n, or it is empty and marked, and how many it has [-0, +0]. */
 bool nh_is_sequence(lua_State *L, int index, size_t *count);
 
+/* Pushes the keys and values of a table, when all keys are names and there are some but not many
+ * [-0, +2 * count]; else pushes nothing. Walking a table is what writing it costs most. */
+enum { NH_PAIRS_MOST = 16 };
+bool nh_push_pairs(lua_State *L, int index, size_t *count);
+
 /* The text that tostring would give, as far as that can be had without raising; borrowed from the
  * stack [-0, +1]. */
 const char *nh_error_text(lua_State *L, int index);

@@ -16,9 +16,10 @@
 #include "runtime/script/value.h"
 #include "runtime/store/shared.h"
 
-/* Percent of the live memory at which a collection begins: less garbage beside many messages in
- * flight than Lua's 200. */
-enum { GC_PAUSE = 130 };
+/* Percent of the live memory at which a collection begins. In a small state most of that is the
+ * scripts themselves, and looking at them again for every few messages is what a collection costs;
+ * beside many messages in flight the garbage is to be less than at Lua's 200. */
+enum { GC_PAUSE_SMALL = 300, GC_PAUSE = 130, SMALL_PART = 32 };
 
 static const char LOADED[] = "notifyhub.loaded";
 
@@ -85,7 +86,7 @@ static void open_modules(lua_State *L) {
 /* Runs protected: everything that may raise while a state comes up. */
 static int open_all(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
-    lua_gc(L, LUA_GCINC, GC_PAUSE, 0, 0);
+    lua_gc(L, LUA_GCINC, GC_PAUSE_SMALL, 0, 0);
     lua_pushboolean(L, 1);
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     nh_sandbox_open(L);
@@ -151,8 +152,18 @@ void nh_vm_log(nh_vm *vm, nh_log_level level, const char *event, const char *tex
                  nh_log_int("generation", generation ? (int64_t)generation->number : 0));
 }
 
+/* Chooses the collector's pause by what the state holds. */
+static void tune(nh_vm *vm) {
+    bool large = vm->limiter.held > vm->limiter.limits.state_memory / SMALL_PART;
+    if (large == vm->large)
+        return;
+    vm->large = large;
+    lua_gc(vm->L, LUA_GCSETPAUSE, large ? GC_PAUSE : GC_PAUSE_SMALL);
+}
+
 void nh_vm_count_task(nh_vm *vm, int change) {
     vm->tasks += (size_t)change;
+    tune(vm);
     if (vm->setup.generation)
         atomic_fetch_add_explicit(&vm->setup.generation->tasks, (size_t)change,
                                   memory_order_relaxed);

@@ -51,6 +51,7 @@ struct nh_vm {
     int main;          /* registry reference of the table that lib/main returns */
     int spare;         /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
     size_t tasks;      /* messages that run here, callbacks included */
+    bool large;        /* it holds more than a small part of its budget */
     nh_engine *engine; /* a worker's */
     uint64_t opened;   /* monotonic ns */
     struct nh_shared *shared;       /* of all workers; NULL in a scratch state */

@@ -482,6 +482,8 @@ static bool list_key(void *context, const nh_entry *entry) {
     listing *l = context;
     if (entry->key_length < l->length || memcmp(entry->key, l->prefix, l->length) != 0)
         return true;
+    if (l->length == 0 && entry->key_length > 0 && entry->key[0] == '\0')
+        return true;
     char *copy = malloc(entry->key_length);
     l->failed = !copy;
     if (!copy)

@@ -100,11 +100,25 @@ local function check(kind, items)
   end
 end
 
+-- What a target is called in a choice's key.
+local function called(item)
+  if type(item) == "string" then
+    return item
+  elseif M.is(item) or item.value or item.platform then
+    return M.is(item) and made[item].key or item.value or item.platform
+  end
+  local parts = {}
+  for index, inner in ipairs(item) do
+    parts[index] = called(inner)
+  end
+  return "{" .. table.concat(parts, " ") .. "}"
+end
+
 -- What a choice is known by over all workers and generations: its kind and what it chooses among.
 local function key_of(kind, items)
   local parts = { kind }
   for index, item in ipairs(items) do
-    parts[index + 1] = type(item) == "string" and item or M.is(item) and made[item].key or item.value or item.platform or "list"
+    parts[index + 1] = called(item)
   end
   local key = table.concat(parts, " ")
   return #key > KEY_LONGEST and ("%s %s"):format(kind, crypto.hex(crypto.sha256(key))) or key

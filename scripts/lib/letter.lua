@@ -18,7 +18,8 @@ function M.setup(prepared, rules_loaded)
   configured, loaded = prepared, rules_loaded
 end
 
--- The message as adapters may see it: its targets without what is secret in them. Mostly it is that anyway.
+-- The message as adapters may see it: its targets without what is secret in them. With names for targets it is that anyway, and
+-- without rules nobody else looks at it.
 local function shown(message)
   local given, same = message.targets, message.priority ~= nil
   local targets = {}
@@ -30,26 +31,36 @@ local function shown(message)
   if same and given then
     return message
   end
-  local copy = script.clone(message, 2)
+  local copy = loaded and script.clone(message, 2) or message
   copy.targets, copy.priority = targets, message.priority or "normal"
   return copy
 end
 
+-- What template.render gives, under the limits of rules where it may run code of theirs.
+local function render(context, named, message, adapter)
+  if template.is_pure(named) then
+    local words, warnings, code = template.render(named, message, adapter.name, true)
+    if words or warnings ~= template.GUARD then
+      return words, warnings, code
+    end
+  end
+  local given = message == context.message and callback.message(context) or script.plain(message) -- it may write to it
+  local ok, words, warnings, code = script.guard(template.render, named, given, adapter.name)
+  if not ok then
+    local problem = rules.problem(words, warnings)
+    return nil, ("template '%s': %s"):format(named.name, problem.message), problem.code
+  end
+  return words, warnings, code
+end
+
 -- The words of a template for a platform; made once a letter and platform.
-local function renderer(context, name, named)
+local function renderer(context, named)
   local made = {}
   return function(message, adapter)
     local rendered = made[adapter.name]
     if not rendered then
-      local given = message
-      if not template.is_pure(named) then -- it may write to it
-        given = message == context.message and callback.message(context) or script.plain(message)
-      end
-      local ok, words, warnings, code = script.guard(template.render, named, given, adapter.name)
-      if not ok then
-        local problem = rules.problem(words, warnings)
-        return nil, ("template '%s': %s"):format(name, problem.message), problem.code
-      elseif not words then
+      local words, warnings, code = render(context, named, message, adapter)
+      if not words then
         return nil, warnings, code or "script"
       end
       for _, text in ipairs(warnings or {}) do
@@ -79,7 +90,7 @@ function M.make(context, message, options)
       return nil, ("template: there is no template '%s'%s"):format(name,
         schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
     end
-    letter.template = renderer(context, name, named)
+    letter.template = renderer(context, named)
   end
   return letter
 end

@@ -21,6 +21,7 @@ local find = string.find
 local MOST_BYTES = 1 << 20 -- of a rendered title or body
 
 M.escape = escape.escape
+M.GUARD = scope.GUARD
 
 local FORMATS = { text = true, markdown = true, html = true }
 local SUFFIXES = { txt = "text", md = "markdown", html = "html" }
@@ -177,13 +178,14 @@ function M.compile(name, definition, options)
   return template
 end
 
--- Whether rendering runs no Lua of the rules: the message then stays what it is.
+-- Whether rendering runs no Lua of the rules, at least as long as the message says all that is asked for: it then needs no
+-- limits, ends soon, and leaves the message what it is.
 function M.is_pure(template)
   if template.pure == nil then
     local pure = true
     local function look(entry)
       for _, key in ipairs { "title", "body" } do
-        pure = pure and not (entry[key] and (entry[key].scoped or entry[key].collects))
+        pure = pure and not (entry[key] and entry[key].scoped)
       end
     end
     look(template.base)
@@ -214,7 +216,11 @@ local function run(rendering, part)
   local message = rendering.message
   rendering.part, rendering.marks, rendering.size = part, part.marks, 0
   local out = part.collects and {} or nil
-  local made = part.run(rendering, message.variables or EMPTY, message, out, part.scoped and scope.scope(rendering) or nil)
+  local globals
+  if part.scoped or part.conditions then
+    globals = (rendering.plain and scope.conditions or scope.scope)(rendering)
+  end
+  local made = part.run(rendering, message.variables or EMPTY, message, out, globals)
   made = made or table.concat(out)
   if #made > rendering.most then
     error(scope.TOO_LARGE, 0)
@@ -249,14 +255,18 @@ local function explain(rendering, problem)
 end
 
 -- { title, body, format } and a list of warnings or nil; or nil, problem, code. A part that the template does not have is nil:
--- the message's own stands. May run the rules' own code: call it under their limits.
-function M.render(template, message, platform)
+-- the message's own stands. May run the rules' own code: call it under their limits. With `plain`, for a pure template, it does
+-- not, and is called without them; the problem is M.GUARD when it has to be done again with them.
+function M.render(template, message, platform, plain)
   local entry = template.platforms[platform] or template.base
   local rendering = { -- with all that every rendering gets: a table that grows costs more than the rest of this
     message = message, template = template, most = template.most, size = 0, part = false, marks = false, at = false,
+    plain = plain,
   }
   local ok, title, body = pcall(run_both, rendering, entry)
-  if not ok then
+  if not ok and title == M.GUARD then
+    return nil, title
+  elseif not ok then
     return nil, explain(rendering, title)
   end
   return { title = title, body = body, format = entry.format }, rendering.warnings

@@ -252,6 +252,8 @@ local function settle_names(part, nodes, template)
         mark.root, mark.tokens, mark.keys = root, tokens, constants(tokens)
         mark.path = node.code:match("^%s*(.-)%s*$")
         mark.default = default_of(template.defaults, mark.path, root, mark.keys)
+      elseif node.kind == "do" and parse.is_condition(node.code) then
+        part.conditions = true
       else
         part.scoped = true
       end
@@ -264,28 +266,50 @@ local function settle_names(part, nodes, template)
   end
 end
 
--- The function's text. Without statements the pieces are joined at once; with them, or when they are many, one by one.
+-- How the pieces of a part come together: "joined" at once; "grown" from statement to statement, where none repeats; or
+-- "collected" one by one in a table, which minds how large they get.
+local function way_of(part, nodes)
+  if #nodes > MOST_JOINED or part.scoped and part.statements then
+    return "collected"
+  end
+  return part.statements and "grown" or "joined"
+end
+
+-- The function's text.
 local function generate(part, nodes)
   local self = writer()
-  local joined, pieces = not part.statements and #nodes <= MOST_JOINED, {}
-  part.collects = not joined
-  self.write("return function(__s, __v, __m, __o, _ENV)\n")
-  for index, node in ipairs(nodes) do
-    if node.kind == "do" then
-      write_statement(self, node, node.mark)
-    elseif node.kind == "put" then
-      local name = joined and "__" .. index or "__x"
-      self.write(joined and "" or "do ")
-      write_put(self, part, node, node.mark, name)
-      self.write(joined and "" or "__put(__s, __o, __x) end\n")
-      pieces[index] = name
-    else
-      pieces[index] = quoted(node.text)
-      self.write(joined and "" or ("__put(__s, __o, %s)\n"):format(pieces[index]))
+  local way, pieces = way_of(part, nodes), {}
+  local collected = way == "collected"
+  local function flush()
+    if #pieces > 0 then
+      self.write("__r = __r .. " .. table.concat(pieces, " .. ") .. "\n")
+      pieces = {}
     end
   end
-  if joined then
+  part.collects = collected
+  self.write("return function(__s, __v, __m, __o, _ENV)\n")
+  self.write(way == "grown" and "local __r = \"\"\n" or "")
+  for index, node in ipairs(nodes) do
+    if node.kind == "do" then
+      flush()
+      write_statement(self, node, node.mark)
+    elseif node.kind == "put" then
+      local name = collected and "__x" or "__" .. index
+      self.write(collected and "do " or "")
+      write_put(self, part, node, node.mark, name)
+      self.write(collected and "__put(__s, __o, __x) end\n" or "")
+      pieces[#pieces + 1] = not collected and name or nil
+    elseif collected then
+      self.write(("__put(__s, __o, %s)\n"):format(quoted(node.text)))
+    else
+      pieces[#pieces + 1] = quoted(node.text)
+    end
+  end
+  if way == "joined" then
     self.write("return " .. (#pieces > 0 and table.concat(pieces, " .. ") or "\"\"") .. "\n")
+  elseif way == "grown" then
+    flush()
+    self.write("return __r\n")
   end
   self.write("end")
   local names = { table.unpack(scope.HELPERS) }
@@ -302,9 +326,10 @@ local function with(escapes)
   return table.unpack(table.move(escapes, 1, #escapes, #list + 1, list))
 end
 
--- A text → { run, marks, lines, scoped, collects }.
+-- A text → { run, marks, lines, scoped, conditions, collects }. One that is not `scoped` runs no code but what was made for it;
+-- `conditions`: it looks names up nevertheless.
 function M.compile(template, origin, source, format, platform, sink, options)
-  local part = { marks = {}, escapes = {}, scoped = false, statements = false }
+  local part = { marks = {}, escapes = {}, scoped = false, conditions = false, statements = false }
   local nodes = expand(includer(template.name, platform, format, options),
     parse.parse(source, function(line, message) scope.fail(origin, line, message) end), origin, 1, {})
   check_blocks(nodes)

@@ -123,6 +123,44 @@ local function only_expressions(list)
   return stop == nil or text_at(list, #list) == stop
 end
 
+local COMPARES = { ["and"] = true, ["or"] = true, ["=="] = true, ["~="] = true, ["<"] = true, ["<="] = true, [">"] = true,
+                   [">="] = true }
+local CONSTANTS = { ["nil"] = true, ["true"] = true, ["false"] = true }
+
+-- The index after an operand (a path, a number, a plain string, a constant, each perhaps after `not`); nil when there is none.
+local function operand_at(list, index)
+  while text_at(list, index) == "not" do
+    index = index + 1
+  end
+  local each = list[index]
+  if not each then
+    return nil
+  elseif each.kind == "name" then
+    local _, last = path_at(list, index)
+    return last + 1
+  elseif each.kind == "number" and tonumber(each.text) or CONSTANTS[each.text]
+    or each.kind == "string" and each.text:find("^[\"'][^\"'\\%c]*[\"']$") then
+    return index + 1
+  end
+end
+
+-- Whether a statement is an `if` that only compares paths and constants, or an `else` or `end`: it calls nothing, sets nothing
+-- and does not repeat.
+function M.is_condition(code)
+  local list = tokens(code)
+  local head = text_at(list, 1)
+  if head == "else" or head == "end" then
+    return #list == 1
+  elseif head ~= "if" and head ~= "elseif" then
+    return false
+  end
+  local index = operand_at(list, 2)
+  while index and COMPARES[text_at(list, index)] do
+    index = operand_at(list, index + 1)
+  end
+  return index == #list and text_at(list, index) == "then"
+end
+
 -- The code with paths made safe: a.b.c becomes __at(a, "b", "c"), which is nil where a or a.b is.
 function M.safe(code, is_statement)
   local list = tokens(code)

@@ -388,32 +388,38 @@ local function redact(text)
   return table.concat(parts)
 end
 
--- The same few targets come again and again: what was made of them is remembered, within bounds.
+-- The same few texts come again and again: what was made of them is remembered, within bounds.
 local KNOWN_MOST, KNOWN_LENGTH = 1000, 256
-local known, known_count = {}, 0
+
+local function remembering(make)
+  local known, count = {}, 0
+  return function(text)
+    local made = known[text]
+    if made then
+      return made
+    end
+    made = make(text)
+    if #text <= KNOWN_LENGTH then
+      if count == KNOWN_MOST then
+        known, count = {}, 0
+      end
+      known[text], count = made, count + 1
+    end
+    return made
+  end
+end
+
+local redact_known = remembering(redact)
 
 -- Replaces every URL in a text by scheme://host[:port]/…, or by scheme://… where the host may be a token.
 function M.redact(text)
-  local redacted = known[text]
-  if redacted then
-    return redacted
-  elseif not text:find("://", 1, true) then
-    return text
-  end
-  redacted = redact(text)
-  if #text <= KNOWN_LENGTH then
-    if known_count == KNOWN_MOST then
-      known, known_count = {}, 0
-    end
-    known[text], known_count = redacted, known_count + 1
-  end
-  return redacted
+  return text:find("://", 1, true) and redact_known(text) or text
 end
 
 -- The same for a text that is one URL and nothing else, whatever characters are in it.
-function M.shown(text)
+M.shown = remembering(function(text)
   local scheme, rest = text:match("^(%a[%w+.-]*)://(.*)$")
   return scheme and redact_one(scheme, rest) or M.redact(text)
-end
+end)
 
 return M

@@ -368,6 +368,45 @@ describe("a platform's own markup", function()
   end)
 end)
 
+describe("a template that only compares", function()
+  local function both(source, message, given)
+    local compiled = compile(source, given)
+    assert.is_true(template.is_pure(compiled))
+    local plain, problem = template.render(compiled, message, nil, true)
+    return plain and plain.body or problem, assert(template.render(compiled, message)).body
+  end
+
+  it("says the same with and without the limits of rules", function()
+    local source = "{% if metadata.load > 1 and not quiet then %}load {{ metadata.load }}{% elseif x == \"y\" then %}y{% else %}-{% end %}"
+    local cases = {
+      [{ metadata = { load = 7 } }] = "load 7", [{ metadata = { load = 7 }, variables = { quiet = true, x = "y" } }] = "y",
+      [{ metadata = { load = 0 } }] = "-",
+    }
+    for message, expected in pairs(cases) do
+      local plain, limited = both(source, message)
+      assert.same({ expected, expected }, { plain, limited })
+    end
+  end)
+
+  it("goes back to the limits when a name means something of the rules", function()
+    local evil = setmetatable({}, { __lt = error, __eq = error, __tostring = error })
+    for _, source in ipairs { "{% if limit == 3 then %}x{% end %}", "{{ limit }}" } do
+      local compiled = compile(source, { env = { limit = evil } })
+      assert.same({ nil, template.GUARD }, { template.render(compiled, {}, nil, true) })
+    end
+    local compiled = compile({ body = "{{ name }}", defaults = { name = "nobody" } })
+    assert.same({ nil, template.GUARD }, { template.render(compiled, {}, nil, true) })
+  end)
+
+  it("is none when it calls, sets, repeats or joins", function()
+    for _, code in ipairs { "if f() then", "if f 'x' then", "if f{} then", "if a:b() then", "if a .. b then", "if (a) then", "if #a > 1 then",
+                            "if a + 1 > 2 then", "for _ in a do", "while a do", "if a then b = 1", "if function() end then" } do
+      local ok, compiled = pcall(compile, ("{%% %s %%}x{%% end %%}"):format(code))
+      assert.is_false(ok and template.is_pure(compiled), code)
+    end
+  end)
+end)
+
 describe("the compiler", function()
   it("takes any text without breaking", function()
     local random = 99

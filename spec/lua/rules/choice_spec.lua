@@ -96,6 +96,12 @@ describe("taking turns", function()
     assert.same({ ["/a"] = 6, ["/b"] = 2 }, counts(sink, 8))
   end)
 
+  it("of lists are their own for each list", function()
+    local hub, sink = routing [[ { round_robin { { "a", "b" }, "c" }, round_robin { { "c", "b" }, "a" } } ]]
+    assert.equal("delivered", assert(hub:send({ title = "t" }, rules.LONG)).status)
+    assert.same({ ["/a"] = 1, ["/b"] = 1, ["/c"] = 1 }, counts(sink, 3)) -- both begin with their first
+  end)
+
   it("survives a reload: whose turn it was is not forgotten", function()
     local hub, sink = routing [[ round_robin { "a", "b" } ]]
     for _ = 1, 2 do

@@ -53,6 +53,8 @@ static void a_script_stores_and_reads(void) {
             "assert(store.cas('c', { y = 2, x = 1 }, 'z') == true and store.get 'c' == 'z')\n"
             "assert(store.delete 'c' == true and store.delete 'c' == false)\n"
             "assert(table.concat(store.keys(), ' ') == 'n once' and #store.keys('on') == 1)\n"
+            "store.set('\\0own', 1)\n"
+            "assert(#store.keys() == 2 and #store.keys('\\0') == 1 and store.delete('\\0own'))\n"
             "assert(store.stats().entries == 2 and store.stats().bytes > 0)\n");
     nh_vm_destroy(vm);
 }
