@@ -172,7 +172,8 @@ static nh_err open_gate(nh_hub *hub, const nh_doc *config, nh_error *error) {
     const nh_value *lanes = nh_value_get(nh_doc_root(config), "lanes");
     const nh_value *breaker = nh_value_get(nh_doc_root(config), "breaker");
     const nh_lane_options options = {.start = (unsigned)option(config, "lanes", "start", 0),
-                                     .most = (unsigned)option(config, "lanes", "most", 0)};
+                                     .most = (unsigned)option(config, "lanes", "most", 0),
+                                     .total = (unsigned)option(config, "lanes", "total", 0)};
     hub->work.limiter = nh_limiter_create(0);
     if (!hub->work.limiter)
         return nh_fail_memory(error);

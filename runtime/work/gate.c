@@ -7,15 +7,16 @@
 
 #include "runtime/core/error.h"
 
-void nh_gate_key(const nh_value *request, const char **key, size_t *length) {
-    const char *url = nh_value_bytes(nh_value_get(request, "url"), length);
+void nh_gate_address(nh_pass *pass, const nh_value *request) {
+    size_t length;
+    const char *url = nh_value_bytes(nh_value_get(request, "url"), &length);
+    pass->mail = !url;
     if (!url) {
-        *key = nh_value_bytes(nh_value_get(request, "host"), length);
-        if (!*key)
-            *length = 0;
+        pass->key = nh_value_bytes(nh_value_get(request, "host"), &length);
+        pass->length = pass->key ? length : 0;
         return;
     }
-    const char *end = url + *length, *from = url;
+    const char *end = url + length, *from = url;
     for (const char *at = url; at + 3 <= end; at++)
         if (memcmp(at, "://", 3) == 0) {
             from = at + 3;
@@ -27,24 +28,48 @@ void nh_gate_key(const nh_value *request, const char **key, size_t *length) {
             from = to + 1;
         to++;
     }
-    *key = from;
-    *length = (size_t)(to - from);
+    pass->key = from;
+    pass->length = (size_t)(to - from);
 }
 
-/* The code of what came, as far as it tells of the host; NH_OK for an answer that does not. */
-static nh_err code_of(const nh_value *response) {
+/* What came of a transfer, as far as it tells of the host. */
+typedef struct news {
+    nh_outcome outcome;
+    nh_load load;
+} news;
+
+static news of_code(nh_err code) {
+    return (news){nh_breaker_counts(code), nh_lane_load(code)};
+}
+
+static news of_http(int64_t status) {
+    if (status == 429)
+        return of_code(NH_E_RATE_LIMITED);
+    if (status == 408)
+        return of_code(NH_E_TIMEOUT);
+    if (status < 500 || status > 599)
+        return of_code(NH_OK);
+    /* A server that has an error is not one that has too much to do. */
+    return (news){NH_OUTCOME_FAILURE,
+                  status == 503 || status == 504 ? NH_LOAD_TOO_MUCH : NH_LOAD_NONE};
+}
+
+/* 421: the server ends its service. All else, refusals and "try later", is about the mail. */
+static news of_mail(int64_t status) {
+    return of_code(status == 421 ? NH_E_UNAVAILABLE : NH_OK);
+}
+
+static news news_of(const nh_pass *pass, const nh_value *response) {
     size_t length;
     char name[32];
     const char *error = nh_value_bytes(nh_value_get(response, "error"), &length);
     if (error && length < sizeof name) {
         memcpy(name, error, length);
         name[length] = '\0';
-        return nh_err_from_name(name);
+        return of_code(nh_err_from_name(name));
     }
     int64_t status = nh_value_int(nh_value_get(response, "status"), 200);
-    if (status == 429)
-        return NH_E_RATE_LIMITED;
-    return status == 408 ? NH_E_TIMEOUT : status >= 500 && status <= 599 ? NH_E_UNAVAILABLE : NH_OK;
+    return pass->mail ? of_mail(status) : of_http(status);
 }
 
 bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, nh_priority priority, uint64_t now) {
@@ -65,12 +90,11 @@ bool nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, double *second
 }
 
 void nh_gate_leave(const nh_gate *gate, nh_pass *pass, const nh_value *response, uint64_t now) {
-    nh_err code = response ? code_of(response) : NH_OK;
+    const news told = response ? news_of(pass, response) : (news){NH_OUTCOME_NONE, NH_LOAD_NONE};
     if (pass->watched)
-        nh_breaker_after(gate->breakers, pass->key, pass->length, pass->token,
-                         response ? nh_breaker_counts(code) : NH_OUTCOME_NONE, now);
+        nh_breaker_after(gate->breakers, pass->key, pass->length, pass->token, told.outcome, now);
     if (pass->held)
-        nh_lane_release(gate->lanes, &pass->slot, response ? nh_lane_load(code) : NH_LOAD_NONE);
+        nh_lane_release(gate->lanes, &pass->slot, told.load);
     pass->watched = pass->held = false;
 }
 

@@ -27,10 +27,11 @@ typedef struct nh_pass {
     size_t length;   /* 0: no gate for this one */
     uint64_t token;
     bool held, watched; /* a slot; the breaker wants to hear of it */
+    bool mail;          /* its answer's status is a mail server's */
 } nh_pass;
 
-/* Where a request goes: its URL's host and port, or its `host`. */
-void nh_gate_key(const nh_value *request, const char **key, size_t *length);
+/* Says where a request goes: its URL's host and port, or the `host` of a mail. Borrows both. */
+void nh_gate_address(nh_pass *pass, const nh_value *request);
 
 /* True: it has its slot. False: `granted` will be called. */
 bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, nh_priority priority, uint64_t now);

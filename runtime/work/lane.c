@@ -13,9 +13,16 @@
  * served first, being older, but hold no more than their share while others wait. Who waits is a
  * list threaded through the callers' own slots, so nothing is allocated for a wait. A call costs a
  * table's lock and a few pointer moves.
+ *
+ * All lanes together hold no more than `total` slots. A lane that has room and somebody who waits,
+ * but finds none left of these, stands in the line of those that starve, and they get one slot a
+ * turn. Who puts a lane there looks once more whether a slot is free, and who frees one looks
+ * whether a lane starves, so one of the two always sees the other. Lock order: table → line.
  */
 #include "runtime/work/lane.h"
 
+#include <limits.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,15 +49,19 @@ typedef struct lane {
     unsigned window; /* successes until it ends */
     bool full;       /* it was, in this window: then the limit is what holds it back */
     bool learned;    /* it has backed off, and grows slowly from now on */
+    bool starved;    /* stands in the line for slots of the whole */
     uint32_t epoch;  /* how often it has backed off */
     line lines[KINDS];
+    struct lane *behind; /* in that line */
 } lane;
 
 struct nh_lanes {
     nh_keyed *table;
     nh_lane_options options;
-    _Atomic size_t held, waiting;
+    _Atomic size_t held, waiting, starved; /* starved: lanes */
     _Atomic uint64_t backoffs;
+    pthread_mutex_t lock; /* of the line of lanes that starve */
+    lane *first, *last;
 };
 
 nh_load nh_lane_load(nh_err code) {
@@ -74,7 +85,7 @@ static unsigned waiting(const lane *l) {
 static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
     const lane *l = (const lane *)entry;
     (void)now;
-    if (l->held > 0 || waiting(l) > 0)
+    if (l->held > 0 || waiting(l) > 0 || l->starved)
         return NH_ENTRY_PINNED;
     return l->learned ? NH_ENTRY_SPARE : NH_ENTRY_IDLE;
 }
@@ -90,6 +101,7 @@ static const nh_keyed_kind kind = {sizeof(lane), born, NULL, worth};
 nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error) {
     options.least = options.least ? options.least : NH_LANE_LEAST;
     options.most = options.most ? options.most : NH_LANE_MOST;
+    options.total = options.total ? options.total : NH_LANE_TOTAL;
     if (!options.start) { /* the default, as far as the other two allow */
         options.start = NH_LANE_START < options.most ? NH_LANE_START : options.most;
         options.start = options.start > options.least ? options.start : options.least;
@@ -101,20 +113,24 @@ nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error)
         return NULL;
     }
     nh_lanes *lanes = calloc(1, sizeof *lanes);
-    if (lanes)
-        lanes->options = options;
-    if (!lanes || !(lanes->table = nh_keyed_create(&kind, lanes, keys))) {
-        free(lanes);
-        nh_error_set(error, NH_E_INTERNAL, "out of memory");
-        return NULL;
-    }
-    return lanes;
+    if (!lanes || pthread_mutex_init(&lanes->lock, NULL) != 0)
+        goto fail;
+    lanes->options = options;
+    lanes->table = nh_keyed_create(&kind, lanes, keys);
+    if (lanes->table)
+        return lanes;
+    pthread_mutex_destroy(&lanes->lock);
+fail:
+    free(lanes);
+    nh_fail_memory(error);
+    return NULL;
 }
 
 void nh_lanes_destroy(nh_lanes *lanes) {
     if (!lanes)
         return;
     nh_keyed_destroy(lanes->table);
+    pthread_mutex_destroy(&lanes->lock);
     free(lanes);
 }
 
@@ -137,7 +153,7 @@ static void append(nh_lanes *lanes, lane *l, nh_slot *slot) {
     to->last[slot->priority] = slot;
     to->waiting++;
     to->counts[slot->priority]++;
-    l->full = true;
+    l->full |= l->held >= l->limit;
     add(&lanes->waiting, 1);
 }
 
@@ -172,27 +188,93 @@ static nh_slot *choose(lane *l) {
     }
 }
 
-static void hold(nh_lanes *lanes, lane *l, nh_slot *slot) {
+static void hold(lane *l, nh_slot *slot) {
     slot->phase = HELD;
     slot->epoch = l->epoch;
     l->held++;
     l->again += slot->again;
     l->full |= l->held >= l->limit;
-    add(&lanes->held, 1);
 }
 
-/* Gives out what is free; returns those who got it, linked by `next`, to be told without the lock.
- */
-static nh_slot *give(nh_lanes *lanes, lane *l) {
+/* Takes a slot of the whole; false when none is left. */
+static bool reserve(nh_lanes *lanes) {
+    size_t held = atomic_load_explicit(&lanes->held, memory_order_seq_cst);
+    do {
+        if (held >= lanes->options.total)
+            return false;
+    } while (!atomic_compare_exchange_weak_explicit(&lanes->held, &held, held + 1,
+                                                    memory_order_seq_cst, memory_order_seq_cst));
+    return true;
+}
+
+/* Lock held. Puts the lane into the line. */
+static void starve(nh_lanes *lanes, lane *l) {
+    if (l->starved)
+        return;
+    l->starved = true;
+    l->behind = NULL;
+    pthread_mutex_lock(&lanes->lock);
+    *(lanes->first ? &lanes->last->behind : &lanes->first) = l;
+    lanes->last = l;
+    pthread_mutex_unlock(&lanes->lock);
+    atomic_fetch_add_explicit(&lanes->starved, 1, memory_order_seq_cst);
+}
+
+static lane *take_starved(nh_lanes *lanes) {
+    pthread_mutex_lock(&lanes->lock);
+    lane *l = lanes->first;
+    if (l)
+        lanes->first = l->behind;
+    pthread_mutex_unlock(&lanes->lock);
+    if (l)
+        atomic_fetch_sub_explicit(&lanes->starved, 1, memory_order_seq_cst);
+    return l;
+}
+
+static bool wants(const lane *l) {
+    return l->held < l->limit && waiting(l) > 0;
+}
+
+/* Lock held. Gives out at most so many of what is free; returns those who got it, linked by `next`,
+ * to be told without the lock. */
+static nh_slot *give(nh_lanes *lanes, lane *l, unsigned most) {
     nh_slot *granted = NULL, **end = &granted;
-    while (l->held < l->limit && waiting(l) > 0) {
+    for (; wants(l); most--) {
+        if (most == 0 || !reserve(lanes)) {
+            starve(lanes, l);
+            break;
+        }
         nh_slot *slot = choose(l);
         take_out(lanes, l, slot);
-        hold(lanes, l, slot);
+        hold(l, slot);
         *end = slot;
         end = &slot->next;
     }
     return granted;
+}
+
+static void tell(nh_slot *granted) {
+    while (granted) {
+        nh_slot *next = granted->next; /* its owner may be gone after the call */
+        granted->next = NULL;
+        granted->granted(granted);
+        granted = next;
+    }
+}
+
+/* No lock held. Gives what is left of the whole to the lanes that starve, one each a turn. */
+static void feed(nh_lanes *lanes) {
+    while (atomic_load_explicit(&lanes->starved, memory_order_seq_cst) > 0 &&
+           atomic_load_explicit(&lanes->held, memory_order_seq_cst) < lanes->options.total) {
+        lane *l = take_starved(lanes);
+        if (!l)
+            return; /* somebody else feeds it */
+        nh_keyed_reenter(lanes->table, &l->base);
+        l->starved = false;
+        nh_slot *granted = give(lanes, l, 1);
+        nh_keyed_leave(lanes->table, &l->base);
+        tell(granted);
+    }
 }
 
 /* -------------------------------------------------------------------- AIMD */
@@ -230,13 +312,17 @@ bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priorit
     slot->phase = HELD;
     if (!l)
         return true;
-    bool free_one = l->held < l->limit && waiting(l) == 0;
-    if (free_one)
-        hold(lanes, l, slot);
+    bool room = l->held < l->limit && waiting(l) == 0, got = room && reserve(lanes);
+    if (got)
+        hold(l, slot);
     else
         append(lanes, l, slot);
+    if (room && !got)
+        starve(lanes, l);
     nh_keyed_leave(lanes->table, &l->base);
-    return free_one;
+    if (room && !got)
+        feed(lanes);
+    return got;
 }
 
 bool nh_lane_cancel(nh_lanes *lanes, nh_slot *slot) {
@@ -265,17 +351,15 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
         back_off(lanes, l, slot);
     l->held--;
     l->again -= slot->again;
-    add(&lanes->held, (size_t)-1);
     slot->phase = IDLE;
     slot->lane = NULL;
-    nh_slot *granted = give(lanes, l);
+    atomic_fetch_sub_explicit(&lanes->held, 1, memory_order_seq_cst);
+    /* Where others starve it goes to the end of the line. */
+    bool starving = atomic_load_explicit(&lanes->starved, memory_order_seq_cst) > 0;
+    nh_slot *granted = give(lanes, l, starving ? 0 : UINT_MAX);
     nh_keyed_leave(lanes->table, &l->base);
-    while (granted) {
-        nh_slot *next = granted->next; /* its owner may be gone after the call */
-        granted->next = NULL;
-        granted->granted(granted);
-        granted = next;
-    }
+    tell(granted);
+    feed(lanes);
 }
 
 /* Lock held. */

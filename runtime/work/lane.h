@@ -22,14 +22,18 @@
  * waits for they may have. */
 #define NH_LANE_AGAIN 5u
 
+#define NH_LANE_TOTAL 10000u
+
 typedef struct nh_lane_options {
     unsigned least, start, most; /* 1 ≤ least ≤ start ≤ most; a zero is its default */
+    unsigned total;              /* slots of all lanes together; 0: NH_LANE_TOTAL */
 } nh_lane_options;
 
 typedef struct nh_slot nh_slot;
 struct nh_slot {
     /* The slot is the caller's now. Called once for an acquire that answered false, without any
-     * lock, in whichever thread freed a slot: it should only send word to the caller's own. */
+     * lock, in whichever thread freed a slot, maybe before that acquire has returned: it should
+     * only send word to the caller's own. */
     void (*granted)(nh_slot *slot);
     bool again; /* the caller's: it repeats an attempt that failed; see NH_LANE_AGAIN */
 

@@ -270,7 +270,7 @@ nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_er
     p->transfer.done = transfer_done;
     p->pass.slot.granted = granted;
     p->pass.slot.again = op->again;
-    nh_gate_key(nh_doc_root(request), &p->pass.key, &p->pass.length);
+    nh_gate_address(&p->pass, nh_doc_root(request));
     bool ready = nh_gate_enter(&operations->work->gate, &p->pass, actor->priority,
                                nh_loop_now(operations->loop));
     op->lane = nh_lane_name(&p->pass.slot);

@@ -82,6 +82,7 @@ local LANES = {
   enabled = { type = "boolean", default = true },
   start = { type = "integer", min = 1, max = 100000 },
   most = { type = "integer", min = 1, max = 100000 },
+  total = { type = "integer", min = 1, max = 1000000, default = 10000 },
 }
 
 local BREAKER = { enabled = { type = "boolean", default = true } }

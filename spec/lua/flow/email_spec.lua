@@ -211,6 +211,20 @@ describe("the recipients of a mail", function()
     assert.equal(1, server:count())
   end)
 
+  it("that are all refused, one mail after the other, keep nobody else from having theirs", function()
+    local mail = peer.mail { "--reject", "^nobody" }
+    local hub = support.hub()
+    local function target(name)
+      return ("mailto://127.0.0.1:%d/%s@example.com?mode=insecure&from=ops@example.com"):format(mail.port, name)
+    end
+    for index = 1, 8 do
+      local receipt = hub:send({ title = "t", targets = { target("nobody" .. index) } }, 20)
+      assert.same({ "unknown_target", 550 }, { receipt.code, receipt.results[1].status_code })
+    end
+    assert.equal("delivered", hub:send({ title = "t", targets = { target "ann" } }, 20).status)
+    assert.is_nil((next(hub:health().breakers)))
+  end)
+
   it("that all are put off are tried again", function()
     local server = peer.mail { "--defer", "." }
     local receipt = send(open(server), { title = "t", targets = { "joe@example.com" }, retry = { attempts = 3, initial = 0.01 } })

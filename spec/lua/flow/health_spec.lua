@@ -70,6 +70,24 @@ describe("health", function()
     end)
   end)
 
+  it("never has more under way to all hosts together than the total", function()
+    local slow, quick = support.sink { delay = 0.1 }, support.sink()
+    local hub = support.hub { lanes = { total = 2 }, workers = { min = 2, max = 2 } }
+    local messages = {}
+    for index = 1, 20 do
+      messages[index] = { title = "t", targets = { index > 10 and quick.target or slow.target } }
+    end
+    local batch, most = assert(hub:send_batch(messages)), 0
+    repeat
+      local lanes = hub:stats().lanes
+      most = math.max(most, lanes.in_flight)
+    until select(1, batch:progress()) == 20
+    assert.equal(2, most)
+    for _, receipt in ipairs(assert(batch:wait(LONG))) do
+      assert.equal("delivered", receipt.status)
+    end
+  end)
+
   it("shows the lane of the last attempt with its account and its target", function()
     local sink = support.sink()
     local hub = support.hub { platforms = { audit = { platform = "webhook", url = sink.url .. "/x" } } }

@@ -209,7 +209,8 @@ static void granted(nh_slot *slot) {
 /* Of two subjects one went through a lane, in which a slot is held and another one waited for. */
 static void tells_the_lane_of_its_last_attempt(void) {
     nh_health *health = nh_health_create(0);
-    nh_lanes *lanes = nh_lanes_create((nh_lane_options){1, 1, 1}, 0, NULL);
+    nh_lanes *lanes =
+        nh_lanes_create((nh_lane_options){.least = 1, .start = 1, .most = 1}, 0, NULL);
     nh_slot held = {.granted = granted}, waiting = {.granted = granted};
     CHECK(nh_lane_acquire(lanes, "host", 4, NH_NORMAL, &held, START));
     CHECK(!nh_lane_acquire(lanes, "host", 4, NH_LOW, &waiting, START));

@@ -26,7 +26,8 @@ static call make(int number) {
 
 static nh_lanes *lanes_of(unsigned least, unsigned start, unsigned most) {
     nh_error error = {NH_OK, ""};
-    nh_lanes *lanes = nh_lanes_create((nh_lane_options){least, start, most}, 0, &error);
+    nh_lanes *lanes =
+        nh_lanes_create((nh_lane_options){.least = least, .start = start, .most = most}, 0, &error);
     CHECK_STR(error.message, "");
     granted_count = 0;
     return lanes;
@@ -202,9 +203,58 @@ static void gives_repeated_attempts_their_share(void) {
     nh_lanes_destroy(lanes);
 }
 
+/* Three targets that could take ten each, four slots for all. */
+static void keeps_all_lanes_within_the_total(void) {
+    nh_lanes *lanes = nh_lanes_create(
+        (nh_lane_options){.least = 1, .start = 10, .most = 10, .total = 4}, 0, NULL);
+    static const char *const keys[] = {"a", "b", "c"};
+    static call calls[3][10];
+    call *held[4];
+    granted_count = 0;
+    for (int key = 0; key < 3; key++)
+        for (int i = 0; i < 10; i++) {
+            calls[key][i] = make(key * 10 + i);
+            bool got = nh_lane_acquire(lanes, keys[key], 1, NH_NORMAL, &calls[key][i].slot, 0);
+            CHECK_INT(got, key == 0 && i < 4);
+            if (got)
+                held[i] = &calls[key][i];
+        }
+    nh_lane_figures figures;
+    nh_lanes_read(lanes, &figures);
+    CHECK_INT((long long)figures.held, 4);
+    CHECK_INT((long long)figures.waiting, 26);
+    int counts[3] = {0};
+    for (int i = 0; i < 18; i++) { /* as long as all three have somebody who waits */
+        nh_lane_release(lanes, &held[i % 4]->slot, NH_LOAD_NONE);
+        CHECK_INT(granted_count, i + 1);
+        held[i % 4] = &calls[order[i] / 10][order[i] % 10];
+        counts[order[i] / 10]++;
+    }
+    for (int key = 0; key < 3; key++)
+        CHECK_INT(counts[key], 6); /* in turns, whoever came first */
+    CHECK(nh_lane_cancel(lanes, &calls[2][9].slot));
+    for (int i = 18; i < 30; i++) {
+        nh_lane_release(lanes, &held[i % 4]->slot, NH_LOAD_NONE);
+        if (granted_count > i)
+            held[i % 4] = &calls[order[i] / 10][order[i] % 10];
+        else
+            held[i % 4] = NULL;
+        if (i >= 25)
+            break;
+    }
+    for (int i = 0; i < 4; i++)
+        if (held[i])
+            nh_lane_release(lanes, &held[i]->slot, NH_LOAD_NONE);
+    CHECK_INT(granted_count, 25);
+    nh_lanes_read(lanes, &figures);
+    CHECK_INT((long long)figures.held, 0);
+    CHECK_INT((long long)figures.waiting, 0);
+    nh_lanes_destroy(lanes);
+}
+
 static void refuses_wrong_options(void) {
     nh_error error = {NH_OK, ""};
-    CHECK(!nh_lanes_create((nh_lane_options){8, 4, 16}, 0, &error));
+    CHECK(!nh_lanes_create((nh_lane_options){.least = 8, .start = 4, .most = 16}, 0, &error));
     CHECK_INT(error.code, NH_E_CONFIG);
     CHECK(strstr(error.message, "8, 4 and 16"));
     nh_lanes *lanes = nh_lanes_create((nh_lane_options){.most = 3}, 0, &error);
@@ -220,7 +270,8 @@ static void refuses_wrong_options(void) {
 
 static void is_bounded(void) {
     nh_error error;
-    nh_lanes *lanes = nh_lanes_create((nh_lane_options){1, 1, 1}, 64, &error);
+    nh_lanes *lanes =
+        nh_lanes_create((nh_lane_options){.least = 1, .start = 1, .most = 1}, 64, &error);
     static call calls[100];
     char key[16];
     for (int i = 0; i < 100; i++) {
@@ -259,6 +310,8 @@ static void tells_what_a_start_costs(void) {
 
 enum { THREADS = 4, CALLS = 5000 };
 static nh_lanes *shared;
+static const char keys[] = "abcde";
+static int key_count;
 static _Atomic int inside, most_inside, done;
 
 typedef struct worker {
@@ -295,7 +348,8 @@ static void *work(void *user) {
         task *mine = calloc(1, sizeof *mine);
         mine->slot.granted = wake;
         mine->owner = own;
-        if (!nh_lane_acquire(shared, "t", 1, (nh_priority)(i % 4), &mine->slot, 0)) {
+        const char *key = keys + i % key_count;
+        if (!nh_lane_acquire(shared, key, 1, (nh_priority)(i % 4), &mine->slot, 0)) {
             if (i % 3 == 0 && nh_lane_cancel(shared, &mine->slot)) {
                 free(mine);
                 continue;
@@ -313,9 +367,13 @@ static void *work(void *user) {
     return NULL;
 }
 
-static void is_shared_by_threads(void) {
+/* Over so many targets with two slots each and `total` for all. */
+static void share(int targets, unsigned total) {
     static worker workers[THREADS];
-    shared = nh_lanes_create((nh_lane_options){1, 2, 2}, 0, NULL);
+    shared = nh_lanes_create((nh_lane_options){.least = 1, .start = 2, .most = 2, .total = total},
+                             0, NULL);
+    key_count = targets;
+    inside = most_inside = done = 0;
     for (int i = 0; i < THREADS; i++) {
         pthread_mutex_init(&workers[i].lock, NULL);
         pthread_cond_init(&workers[i].changed, NULL);
@@ -323,13 +381,19 @@ static void is_shared_by_threads(void) {
     }
     for (int i = 0; i < THREADS; i++)
         pthread_join(workers[i].thread, NULL);
-    CHECK(most_inside <= 2);
+    CHECK(most_inside <= (int)total);
     CHECK(done > THREADS * CALLS / 2);
     nh_lane_figures figures;
     nh_lanes_read(shared, &figures);
     CHECK_INT((long long)figures.held, 0);
     CHECK_INT((long long)figures.waiting, 0);
     nh_lanes_destroy(shared);
+}
+
+static void is_shared_by_threads(void) {
+    share(1, 2);
+    share(5, 3);
+    share(5, 1);
 }
 
 static void tells_what_a_call_costs(void) {
@@ -353,6 +417,7 @@ int main(void) {
     RUN(grows_and_backs_off);
     RUN(does_not_grow_unused);
     RUN(shrinks_under_what_is_held);
+    RUN(keeps_all_lanes_within_the_total);
     RUN(refuses_wrong_options);
     RUN(is_bounded);
     RUN(tells_what_a_start_costs);
