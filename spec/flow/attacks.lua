@@ -196,10 +196,10 @@ say("%d attacks, %d other messages", count, streamed)
 check(settled == streamed, "%d of %d messages settled", settled, streamed)
 say("others: median %.1f ms without attacks, %.1f ms with; p99 %.1f ms, %.1f ms", calmest * 1e3,
   torture.quantile(latencies, 0.5) * 1e3, calm * 1e3, torture.quantile(latencies, 0.99) * 1e3)
-torture.figure("the 99th percentile of the others is later by", torture.quantile(latencies, 0.99) - calm, BUDGET, "s")
+torture.row_figure("R8", "the 99th percentile of the others is later by", torture.quantile(latencies, 0.99) - calm, BUDGET, "s")
 say("the longest wait of all was %.1f ms", torture.quantile(latencies, 1) * 1e3)
 for place, each in pairs(longest) do
-  torture.figure(("the longest: %s, %s"):format(place, each[2]), each[1], 1.5 * BUDGET + calm, "s")
+  torture.row_figure("R8", ("the longest attack in a %s (%s)"):format(place, each[2]), each[1], 1.5 * BUDGET + calm, "s")
 end
 -- What an attack made is garbage; the stream makes the collector come round.
 for_seconds(1)

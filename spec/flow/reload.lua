@@ -155,7 +155,7 @@ for index = 1, math.min(3, #wrongly) do
 end
 local grown = (late - early) / early * 100
 say("resident: %.1f MB early, %.1f MB late", early / 1e6, late / 1e6)
-torture.figure("memory grown", grown, 10, "percent")
+torture.row_figure("R9", "memory grown while rules change", grown, 10, "percent")
 
 -- Callbacks run after a message has settled: they are over when no generation has messages.
 local function busy()
@@ -205,6 +205,9 @@ end
 say("%d arrived, %d mixed, from %d generations", arrived, mixed, #generations)
 check(arrived == sent, "%d of %d messages arrived", arrived, sent)
 check(mixed == 0, "%d messages are of more than one folder", mixed)
+local undelivered = sent - (statuses.delivered or 0)
+torture.row("R9", ("messages failed or misrouted, at %d changes a second"):format(CHANGES), undelivered + mixed == 0
+  and arrived == sent, ("%d of %d"):format(undelivered + mixed, sent), "0")
 sink:stop()
 torture.shell("rm -rf %s", root)
 torture.done()

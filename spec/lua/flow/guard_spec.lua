@@ -1,5 +1,6 @@
 -- The address guard through the module: an adapter whose requests are guarded, against real servers on this host.
 local command = require "spec.support.command"
+local hostile = require "spec.support.hostile"
 local peer = require "spec.lua.flow.peer"
 local support = require "spec.lua.binding.support"
 
@@ -122,5 +123,79 @@ describe("a guarded request", function()
     assert.equal("delivered",
       send({ post = { host = "127.0.0.1", port = server.port, allow = { "127.0.0.0/8" } } }, "post").status)
     server:wait(1)
+  end)
+end)
+
+describe("the guard of a hub", function()
+  local sink
+  before_each(function() sink = hostile.start() end)
+  after_each(function()
+    support.finish()
+    sink:stop()
+  end)
+
+  -- Other ways to write this host, and addresses that lead to it or to the like of it.
+  local SPELLED = {
+    "127.0.0.1", "127.1", "2130706433", "0x7f.1", "0x7f000001", "0177.0.0.1", "017700000001", "[::1]", "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "0.0.0.0", "localhost", "LOCALHOST", "169.254.169.254",
+    "[fd00:ec2::254]", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "[fe80::1]", "[fc00::1]", "224.0.0.1", "0",
+  }
+
+  for what, config in pairs { ["a hub with guard = private"] = { guard = "private" }, ["an untrusted message"] = {} } do
+    it("refuses every spelling of an address that is not public: " .. what, function()
+      config.retry = { attempts = 1 }
+      config.transport = { timeout = 2, connect_timeout = 2 }
+      local hub = support.hub(config)
+      local handles = {}
+      for _, host in ipairs(SPELLED) do
+        handles[#handles + 1] = assert(hub:send_async {
+          title = "t", targets = { ("json://%s:%d/ok"):format(host, sink.ports.http) }, untrusted = not config.guard or nil,
+        })
+      end
+      for index, handle in ipairs(handles) do
+        local receipt = assert(handle:wait(30))
+        assert.equal("failed", receipt.status, SPELLED[index])
+        assert.equal("invalid", receipt.code, SPELLED[index] .. ": " .. receipt.error)
+      end
+      assert.equal(0, #sink:read())
+    end)
+  end
+
+  it("is not led on by a redirect", function()
+    local allowed = ("127.0.0.1:%d"):format(sink.ports.http2)
+    local hub = support.hub { guard = "private", guard_allow = { allowed }, retry = { attempts = 1 } }
+    local receipt = assert(hub:send({
+      title = "t", targets = { sink:target(("/redirect/127.0.0.1:%d"):format(sink.ports.http), "http2") },
+    }, 20))
+    assert.equal("rejected", receipt.code)
+    support.eventually(function() return #sink:read() > 0 end)
+    assert.equal(1, #sink:read()) -- the one that was allowed; nobody went where it pointed
+  end)
+
+  -- The name is the same and looks well; its resolver decides where it leads (spec/support/flip.c).
+  it("looks at the address that is connected to, after the name was resolved", function()
+    local program = [[
+      local notifyhub = require "notifyhub"
+      local allowed, port = ...
+      local hub = notifyhub.new { guard = "private", guard_allow = { allowed }, retry = { attempts = 1 },
+                                  workers = { min = 1, max = 1 }, transport = { timeout = 5 } }
+      local receipt = hub:send({ title = "t", targets = { ("json://flip.example:%s/ok"):format(port) } }, 20)
+      print(receipt.status, receipt.error)]]
+    local directory = command.directory()
+    local path = command.write(directory .. "/flip.lua", program)
+    local library = (os.getenv "NH_BUILD_DIR" or "build") .. "/spec/libflip.so"
+    local function run(answers)
+      return command.run({ "run", path, ("127.0.0.1:%d"):format(sink.ports.http), sink.ports.http }, {
+        before = ("env LD_PRELOAD=%s NH_FLIP=%s"):format(library, answers),
+      })
+    end
+    local done = run "127.0.0.2"
+    assert.matches("^failed\t[^\n]*guard refuses a loopback address", done.out, 1, done.out .. done.err)
+    assert.equal(0, #sink:read())
+    done = run "127.0.0.1"
+    assert.matches("^delivered\tnil\n", done.out, 1, done.out .. done.err)
+    done = run "127.0.0.1,127.0.0.2" -- both at once: the first that answers is used, and that one is allowed
+    assert.matches("^delivered\tnil\n", done.out, 1, done.out .. done.err)
+    command.remove(directory)
   end)
 end)

@@ -17,9 +17,12 @@ typedef struct words {
 } words;
 
 static void append(answer *to, const char *bytes, size_t length) {
-    to->bytes = realloc(to->bytes, to->length + length + 1);
-    if (!to->bytes)
-        hostile_fail("out of memory");
+    while (to->length + length >= to->size) {
+        to->size = to->size ? to->size * 2 : 512;
+        to->bytes = realloc(to->bytes, to->size);
+        if (!to->bytes)
+            hostile_fail("out of memory");
+    }
     memcpy(to->bytes + to->length, bytes, length);
     to->length += length;
     to->bytes[to->length] = '\0';

@@ -22,7 +22,7 @@ typedef enum ending {
 typedef struct answer {
     int status;  /* for the ledger; 0: none that anybody could read */
     char *bytes; /* malloc'd */
-    size_t length;
+    size_t length, size;
     size_t repeat; /* of THEN_REPEAT */
     double delay;  /* seconds before the first byte */
     ending then;
