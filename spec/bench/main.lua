@@ -6,7 +6,8 @@ local plot = require "spec.bench.driver.plot"
 local process = require "spec.bench.driver.process"
 local report = require "spec.bench.driver.report"
 
-local SCENARIOS = { "peers", "saturation", "seed", "cores", "distance", "offered", "platforms", "journal", "smtp", "start", "queue" }
+local SCENARIOS = { "peers", "saturation", "seed", "cores", "distance", "offered", "platforms", "journal", "smtp", "start", "queue",
+                    "flow" }
 local DOCUMENT, PLOTS = "docs/performance.md", "docs/plots"
 
 local USAGE = [[
