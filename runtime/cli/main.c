@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "runtime/cli/command.h"
 #include "runtime/cli/term.h"
@@ -16,6 +17,8 @@ static const cli_command *const commands[] = {
     CLI_COMMANDS(CLI_X)
 #undef CLI_X
 };
+
+enum { DESCRIPTORS = 65536 }; /* as many as are asked for */
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
@@ -141,7 +144,19 @@ static int finish(int status) {
     return status == CLI_OK ? CLI_FAILED : status;
 }
 
+/* A connection is a descriptor, and a hub opens no more of them than the process may have. The
+ * usual limit of 1,024 is there for select(2), which nothing here calls. A library must not change
+ * it; this is a process of our own. */
+static void allow_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= DESCRIPTORS)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+    setrlimit(RLIMIT_NOFILE, &limit); /* when it fails there are fewer connections */
+}
+
 int main(int argc, char **argv) {
+    allow_descriptors();
     if (argc < 2) {
         print_overview(stderr);
         return CLI_USAGE;

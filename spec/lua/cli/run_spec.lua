@@ -37,6 +37,18 @@ describe("notifyhub run", function()
     assert.equal("hi", assert(sink:wait(1))[1].json.body)
   end)
 
+  it("may open as many files as the hard limit allows, for its connections", function()
+    local script = command.write(directory .. "/script.lua", [[
+      for line in io.lines "/proc/self/limits" do
+        local soft, hard = line:match "^Max open files%s+(%d+)%s+(%d+)"
+        if soft then print(soft, math.min(tonumber(hard), 65536)) end
+      end]])
+    local pipe = assert(io.popen(("ulimit -Sn 300; exec '%s' run '%s'"):format(receiver.executable(), script)))
+    local soft, hard = pipe:read "n", pipe:read "n"
+    pipe:close()
+    assert.equal(hard, soft)
+  end)
+
   it("gives the module, not a configuration of that name in the folder", function()
     command.write(directory .. "/notifyhub.lua", "return {}\n")
     local done = run("print(require 'notifyhub'.version)", nil, { directory = directory })
