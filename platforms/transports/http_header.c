@@ -109,7 +109,7 @@ static void sort(line *lines, size_t count) {
 
 /* Each line got a colon and a line feed; a value may hold more colons. */
 static void split(const nh_text *text, line *lines, size_t count) {
-    const char *at = text->bytes, *stop = text->bytes + text->length;
+    const char *at = text->bytes, *stop = count > 0 ? text->bytes + text->length : NULL;
     for (size_t i = 0; i < count; i++) {
         const char *end = memchr(at, '\n', (size_t)(stop - at));
         const char *colon = memchr(at, ':', (size_t)(end - at));

@@ -221,10 +221,11 @@ static int load_module(lua_State *L, const char *name) {
         const char *path = luaL_gsub(L, lua_tostring(L, -1), "?", place);
         if (*path != '/') /* nothing of the working directory */
             continue;
+        const char *chunk = lua_pushfstring(L, "@%s", path);
         char *source = nh_file_read(path, NH_SCRIPT_BYTES_MAX, &size, &error);
         if (!source)
             continue;
-        int status = luaL_loadbufferx(L, source, size, lua_pushfstring(L, "@%s", path), "t");
+        int status = luaL_loadbufferx(L, source, size, chunk, "t");
         free(source);
         if (status != LUA_OK)
             return lua_error(L);

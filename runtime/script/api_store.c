@@ -40,20 +40,26 @@ static nh_shared *shared_of(lua_State *L) {
 
 /* --------------------------------------------------------------- arguments */
 
-/* The document of the value at `index`; never nil. Raises for what none can be made of. */
-static nh_doc *check_doc(lua_State *L, int index, const char *what) {
+/* The document of the value at `index`; raises for what none can be made of. NULL and an error when
+ * memory is out. */
+static nh_doc *make_doc(lua_State *L, int index, const char *what, nh_error *error) {
     nh_vm *vm = nh_vm_of(L);
-    nh_error error;
     luaL_checkany(L, index);
     nh_writer_clear(vm->writer);
     nh_write_value(L, index, vm->writer, what);
-    nh_doc *doc = nh_writer_finish(vm->writer, &error);
+    return nh_writer_finish(vm->writer, error);
+}
+
+/* The same, never NULL: raises for that, too. */
+static nh_doc *check_doc(lua_State *L, int index, const char *what) {
+    nh_error error;
+    nh_doc *doc = make_doc(L, index, what, &error);
     if (!doc)
         nh_raise(L, "%s: %s", what, error.message);
     return doc;
 }
 
-/* Whether check_doc would raise: to be asked where it must not. */
+/* Whether make_doc would raise: to be asked where it must not. */
 static void check_writable(lua_State *L, int index, const char *what) {
     nh_writer_clear(nh_vm_of(L)->writer);
     nh_write_value(L, index, nh_vm_of(L)->writer, what);
@@ -223,7 +229,11 @@ static int cas(lua_State *L) {
     luaL_checkany(L, 3);
     check_writable(L, 3, "store.cas");
     nh_doc *expected = lua_isnil(L, 2) ? NULL : check_doc(L, 2, "store.cas");
-    nh_doc *value = lua_isnil(L, 3) ? NULL : check_doc(L, 3, "store.cas");
+    nh_doc *value = lua_isnil(L, 3) ? NULL : make_doc(L, 3, "store.cas", &error);
+    if (!value && !lua_isnil(L, 3)) {
+        nh_doc_unref(expected);
+        nh_raise(L, "store.cas: %s", error.message);
+    }
     nh_err code = nh_shared_cas(shared, key, length, expected, value, life, &swapped, &error);
     nh_doc_unref(expected);
     nh_doc_unref(value);

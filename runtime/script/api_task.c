@@ -278,20 +278,35 @@ static int nearest(lua_State *L) {
     return 1;
 }
 
+/* What a file holds, for push_content. */
+typedef struct content {
+    char *bytes;
+    size_t length;
+} content;
+
+static int push_content(lua_State *L) {
+    const content *c = lua_touserdata(L, 1);
+    lua_pushlstring(L, c->bytes, c->length);
+    return 1;
+}
+
 /* read_file(path, most) → content, or nil, message: an attachment on its way into a request. */
 static int read_file(lua_State *L) {
+    const char *path = luaL_checkstring(L, 1);
+    size_t most = (size_t)luaL_checkinteger(L, 2);
     nh_error error;
-    size_t length;
-    char *content =
-        nh_file_read(luaL_checkstring(L, 1), (size_t)luaL_checkinteger(L, 2), &length, &error);
-    if (!content) {
+    content c;
+    c.bytes = nh_file_read(path, most, &c.length, &error);
+    if (!c.bytes) {
         lua_pushnil(L);
         lua_pushstring(L, error.message);
         return 2;
     }
-    lua_pushlstring(L, content, length);
-    free(content);
-    return 1;
+    lua_pushcfunction(L, push_content); /* may raise, and the content is to be freed */
+    lua_pushlightuserdata(L, &c);
+    int status = lua_pcall(L, 1, 1, 0);
+    free(c.bytes);
+    return status == LUA_OK ? 1 : lua_error(L);
 }
 
 static int adapters(lua_State *L) {

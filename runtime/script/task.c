@@ -247,6 +247,7 @@ typedef struct start_call {
     nh_vm *vm;
     nh_task *task;
     const nh_task_message *message;
+    nh_doc *doc; /* the message's, until it is a table: who called drops it when that raises */
 } start_call;
 
 /* Starts the deliveries of the context on top of the state's stack; true when there is more to do
@@ -285,14 +286,12 @@ static int protected_start(lua_State *L) {
     start_call *call = lua_touserdata(L, 1);
     nh_vm *vm = call->vm;
     nh_error error;
-    nh_doc *doc = nh_doc_from_bytes(call->message->bytes, call->message->length, &error);
-    if (!doc)
+    call->doc = nh_doc_from_bytes(call->message->bytes, call->message->length, &error);
+    if (!call->doc)
         return luaL_error(L, "%s", error.message);
     nh_script *owner = calloc(1, sizeof *owner);
-    if (!owner) {
-        nh_doc_unref(doc);
+    if (!owner)
         return luaL_error(L, "out of memory");
-    }
     owner->vm = vm;
     owner->task = call->task;
     owner->strands.next = owner->strands.prev = &owner->strands;
@@ -302,8 +301,9 @@ static int protected_start(lua_State *L) {
     nh_vm_count_task(vm, 1);
 
     lua_createtable(L, 0, CONTEXT_FIELDS);
-    nh_push_map(L, nh_doc_root(doc), MESSAGE_FIELDS);
-    nh_doc_unref(doc);
+    nh_push_map(L, nh_doc_root(call->doc), MESSAGE_FIELDS);
+    nh_doc_unref(call->doc);
+    call->doc = NULL;
     lua_pushstring(L, call->message->id);
     lua_setfield(L, -2, "id");
     lua_pushnumber(L, call->message->created_at);
@@ -340,12 +340,13 @@ static void end_broken(nh_vm *vm, nh_task *task) {
 }
 
 void nh_script_start(nh_vm *vm, nh_task *task, const nh_task_message *message) {
-    start_call call = {vm, task, message};
+    start_call call = {vm, task, message, NULL};
     vm->ended = NULL;
     lua_pushcfunction(vm->L, protected_start);
     lua_pushlightuserdata(vm->L, &call);
     if (lua_pcall(vm->L, 1, 0, 0) != LUA_OK)
         end_broken(vm, task);
+    nh_doc_unref(call.doc);
 }
 
 typedef struct op_call {

@@ -47,7 +47,7 @@ struct nh_vm {
     nh_writer *writer;     /* reused for every document that leaves the state */
     struct nh_strand *job; /* the delivery whose step runs in the state itself; NULL: none */
     nh_task *ended;    /* the last task that ended, so that a failure afterwards is not its own */
-    nh_text text;      /* json.encode's */
+    nh_text text;      /* json.encode's and markdown's */
     int main;          /* registry reference of the table that lib/main returns */
     int spare;         /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
     size_t tasks;      /* messages that run here, callbacks included */

@@ -91,6 +91,7 @@ static void enqueued(nh_store_batch *batch, nh_err failed, const char *why) {
 static nh_err put(nh_store *store, size_t count) {
     static const unsigned char packed[] = {0x81, 0xa1, 'n', 1};
     nh_store_item items[ROWS];
+    char first[NH_ID_MAX + 1];
     waiting w = WAITING;
     for (size_t i = 0; i < count; i++)
         items[i] = (nh_store_item){.id = "m-1",
@@ -102,6 +103,7 @@ static nh_err put(nh_store *store, size_t count) {
                                    .priority = (uint8_t)(i % NH_PRIORITIES),
                                    .key = i == 0 ? "key" : NULL,
                                    .key_length = 3,
+                                   .first = first,
                                    .window = 3600};
     nh_store_batch batch = {.items = items, .count = count, .done = enqueued, .context = &w};
     nh_error error = FUZZ_ERROR;

@@ -1,5 +1,6 @@
-/* mail_header_fuzz.c — the value of a header: its line holds the value and nothing else. Lines end only
- * where they are folded, no line is too long, all of it is ASCII, and who decodes it reads the value. */
+/* mail_header_fuzz.c — the value of a header: its line holds the value and nothing else. Lines end
+ * only where they are folded, no line is too long, all of it is ASCII, and who decodes it reads the
+ * value. */
 #include "platforms/transports/mail_header.h"
 #include "spec/fuzz/fuzz.h"
 
@@ -44,7 +45,8 @@ static int hex(char c) {
     return c <= '9' ? c - '0' : c - 'A' + 10;
 }
 
-/* What is between =?UTF-8?X? and ?= of one encoded word; returns the length of what it decodes to. */
+/* What is between =?UTF-8?X? and ?= of one encoded word; returns the length of what it decodes to.
+ */
 static size_t decode_word(const char *at, const char *end, bool q, char *to) {
     size_t count = 0;
     unsigned bits = 0, have = 0;
@@ -64,7 +66,8 @@ static size_t decode_word(const char *at, const char *end, bool q, char *to) {
     return count;
 }
 
-/* Unfolds and decodes as RFC 2047 says: blanks between two encoded words are none. Returns owned. */
+/* Unfolds and decodes as RFC 2047 says: blanks between two encoded words are none. Returns owned.
+ */
 static char *decode(const char *text, size_t length, size_t *decoded) {
     char *to = malloc(length + 1);
     MUST(to);
