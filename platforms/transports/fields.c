@@ -72,8 +72,8 @@ static const char *store(const nh_value *value, nh_field_type type, void *member
 }
 
 static const nh_field *find(const nh_field *table, size_t count, nh_span name) {
-    for (size_t i = 0; i < count; i++) {
-        if (strlen(table[i].name) == name.length &&
+    for (size_t i = 0; i < count && name.length > 0; i++) {
+        if (table[i].name[0] == name.bytes[0] && strlen(table[i].name) == name.length &&
             memcmp(table[i].name, name.bytes, name.length) == 0)
             return &table[i];
     }

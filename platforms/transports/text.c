@@ -24,9 +24,7 @@ void nh_text_clear(nh_text *text) {
     text->over = text->failed = false;
 }
 
-static bool reserve(nh_text *text, size_t need) {
-    if (need < text->capacity)
-        return true;
+static bool enlarge(nh_text *text, size_t need) {
     size_t capacity = text->capacity ? text->capacity : FIRST_CAPACITY;
     while (capacity <= need)
         capacity *= 2;
@@ -36,6 +34,10 @@ static bool reserve(nh_text *text, size_t need) {
     text->bytes = bytes;
     text->capacity = capacity;
     return true;
+}
+
+static inline bool reserve(nh_text *text, size_t need) {
+    return need < text->capacity || enlarge(text, need);
 }
 
 char *nh_text_grow(nh_text *text, size_t length) {
@@ -49,13 +51,6 @@ char *nh_text_grow(nh_text *text, size_t length) {
     }
     text->length += length;
     return text->bytes + text->length - length;
-}
-
-bool nh_text_put(nh_text *text, const void *bytes, size_t length) {
-    char *at = nh_text_grow(text, length);
-    if (at && length)
-        memcpy(at, bytes, length);
-    return at;
 }
 
 bool nh_text_put_number(nh_text *text, uint64_t number) {

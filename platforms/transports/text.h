@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A borrowed piece of bytes; bytes NULL means absent. */
 typedef struct nh_span {
@@ -26,13 +27,18 @@ void nh_text_term(nh_text *text);
 /* Empties it and forgets failures; the memory is kept for the next use. */
 void nh_text_clear(nh_text *text);
 
+/* Appends so many bytes that the caller writes now; NULL when they are lost. */
+char *nh_text_grow(nh_text *text, size_t length);
 /* Append all or nothing. Return false when the bytes were lost (see `over` and `failed`). */
-bool nh_text_put(nh_text *text, const void *bytes, size_t length);
+static inline bool nh_text_put(nh_text *text, const void *bytes, size_t length) {
+    char *at = nh_text_grow(text, length);
+    if (at && length > 0)
+        memcpy(at, bytes, length);
+    return at;
+}
 bool nh_text_puts(nh_text *text, const char *words);
 bool nh_text_putc(nh_text *text, char byte);
 bool nh_text_put_number(nh_text *text, uint64_t number); /* in decimal */
-/* Appends so many bytes that the caller writes now; NULL when they are lost. */
-char *nh_text_grow(nh_text *text, size_t length);
 
 /* The content, NUL-terminated: borrowed, until the next call. NULL after a failure. */
 const char *nh_text_string(nh_text *text);

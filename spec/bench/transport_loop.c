@@ -4,7 +4,9 @@
  * transport's own interface on a worker's loop. Prints requests a second and microseconds of
  * processor time a request, to be read beside curl_loop's. One thread.
  *
- *     transport_loop URL COUNT IN_FLIGHT
+ *     transport_loop URL COUNT IN_FLIGHT [multi]
+ *
+ * With `multi` through libcurl's multi interface, as with transport.http = "multi".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,13 +73,15 @@ static nh_doc *make_request(const char *url) {
 }
 
 int main(int argc, char **argv) {
-    size_t count = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
-    size_t in_flight = argc == 4 ? strtoul(argv[3], NULL, 10) : 0;
-    nh_error error = {.message = "usage: transport_loop URL COUNT IN_FLIGHT"};
+    bool multi = argc == 5 && strcmp(argv[4], "multi") == 0;
+    size_t count = argc == 4 + multi ? strtoul(argv[2], NULL, 10) : 0;
+    size_t in_flight = argc == 4 + multi ? strtoul(argv[3], NULL, 10) : 0;
+    nh_error error = {.message = "usage: transport_loop URL COUNT IN_FLIGHT [multi]"};
     nh_transport_limits limits = {.response_bytes = 65536,
                                   .header_bytes = 65536,
                                   .connect_timeout = 5,
                                   .timeout = 30,
+                                  .http_multi = multi,
                                   .connections = in_flight > 1024 ? in_flight : 1024};
     if (count == 0 || in_flight == 0 || !(loop = nh_loop_create(&error)) ||
         nh_http_transport.open(loop, &limits, &transport, &error) != NH_OK) {
