@@ -57,7 +57,7 @@ static void put_journal(nh_hub *hub, nh_writer *writer) {
     nh_store_stats stats;
     nh_hub_journal_stats(hub, &stats);
     nh_writer_cstring(writer, "journal");
-    nh_writer_map(writer, stats.trouble ? 12 : 11);
+    nh_writer_map(writer, stats.trouble ? 13 : 12);
     put(writer, "depth", stats.depth);
     put(writer, "bytes", stats.bytes);
     put(writer, "most", stats.most);
@@ -65,6 +65,7 @@ static void put_journal(nh_hub *hub, nh_writer *writer) {
     put(writer, "dead_lost", stats.dead_lost);
     put(writer, "commits", stats.commits);
     put(writer, "refused", stats.refused);
+    put(writer, "values_lost", atomic_load(&hub->journal.values_lost));
     put(writer, "writing", atomic_load(&hub->journal.writing));
     put(writer, "parked", nh_parked_count(hub->journal.parked));
     nh_writer_cstring(writer, "oldest");

@@ -60,6 +60,52 @@ static void print_field(const nh_value *letter, const char *name) {
     putchar('\n');
 }
 
+/* A target's URL may have a token anywhere: only its scheme is shown. */
+static void write_target(nh_writer *writer, const nh_value *target) {
+    char shown[64];
+    size_t length;
+    const char *text = nh_value_bytes(target, &length);
+    const char *mark = text ? memmem(text, length, "://", 3) : NULL;
+    if (!mark) {
+        nh_writer_value(writer, target);
+        return;
+    }
+    int scheme = mark - text < 32 ? (int)(mark - text) : 32;
+    snprintf(shown, sizeof shown, "%.*s://<secret>", scheme, text);
+    nh_writer_cstring(writer, shown);
+}
+
+/* A letter, or its message, with what may be shown of targets. */
+static void write_shown(nh_writer *writer, const nh_value *map) {
+    size_t count = nh_value_count(map);
+    nh_writer_map(writer, count);
+    for (size_t i = 0; i < count; i++) {
+        const nh_value *key = nh_value_key(map, i), *value = nh_value_at(map, i);
+        nh_writer_value(writer, key);
+        if (cli_value_is(key, "message")) {
+            write_shown(writer, value);
+        } else if (cli_value_is(key, "targets")) {
+            nh_writer_array(writer, nh_value_count(value));
+            for (size_t t = 0; t < nh_value_count(value); t++)
+                write_target(writer, nh_value_at(value, t));
+        } else {
+            nh_writer_value(writer, value);
+        }
+    }
+}
+
+static int print_doc(const nh_value *map) {
+    nh_writer *writer = nh_writer_create();
+    if (!writer)
+        return CLI_FAILED;
+    write_shown(writer, map);
+    nh_doc *doc = nh_writer_finish(writer, NULL);
+    nh_writer_destroy(writer);
+    bool printed = doc && cli_doc_print(stdout, doc);
+    nh_doc_unref(doc);
+    return printed ? CLI_OK : CLI_FAILED;
+}
+
 static int print_letter(const nh_doc *doc) {
     const nh_value *letter = nh_doc_root(doc);
     printf("%-11s %lld\n", "number", integer(letter, "number"));
@@ -74,16 +120,8 @@ static int print_letter(const nh_doc *doc) {
     print_field(letter, "code");
     print_field(letter, "reason");
     print_field(letter, "answer");
-    nh_writer *writer = nh_writer_create();
-    if (!writer)
-        return CLI_FAILED;
-    nh_writer_value(writer, nh_value_get(letter, "message"));
-    nh_doc *message = nh_writer_finish(writer, NULL);
-    nh_writer_destroy(writer);
     printf("%-11s ", "message");
-    bool printed = message && cli_doc_print(stdout, message);
-    nh_doc_unref(message);
-    return printed ? CLI_OK : CLI_FAILED;
+    return print_doc(nh_value_get(letter, "message"));
 }
 
 /* ------------------------------------------------------------------- actions */
@@ -114,18 +152,11 @@ static int run_list(const query *q) {
         for (size_t i = 0; i < count; i++) {
             const nh_value *row = nh_value_at(rows, i);
             after = (uint64_t)integer(row, "number");
-            if (!q->settings->json)
+            if (q->settings->json)
+                print_doc(row);
+            else
                 print_row(row);
         }
-        if (q->settings->json)
-            for (size_t i = 0; i < count; i++) {
-                nh_writer *writer = nh_writer_create();
-                nh_writer_value(writer, nh_value_at(rows, i));
-                nh_doc *one = nh_writer_finish(writer, NULL);
-                cli_doc_print(stdout, one);
-                nh_doc_unref(one);
-                nh_writer_destroy(writer);
-            }
         nh_doc_unref(page);
         left -= (int64_t)count;
         if (count < most)
@@ -139,8 +170,7 @@ static int run_show(const query *q) {
     nh_doc *doc = nh_letters_get(q->letters, q->number, &error);
     if (!doc)
         return fail(q, &error);
-    int status =
-        q->settings->json ? (cli_doc_print(stdout, doc) ? CLI_OK : CLI_FAILED) : print_letter(doc);
+    int status = q->settings->json ? print_doc(nh_doc_root(doc)) : print_letter(doc);
     nh_doc_unref(doc);
     return status;
 }
