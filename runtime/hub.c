@@ -255,7 +255,7 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     if (!hub->work.queue)
         goto fail;
     if (nh_hub_recent_open(hub, whole, error) != NH_OK ||
-        nh_hub_journal_open(hub, whole, error) != NH_OK)
+        nh_hub_journal_open(hub, whole, error) != NH_OK || nh_hub_values_open(hub, error) != NH_OK)
         goto fail;
     hub->pool = nh_pool_create(&hub->work, &options, error);
     if (!hub->pool)

@@ -52,12 +52,18 @@ static void write_gates(nh_writer *writer, gates figures) {
     put(writer, "refused", figures.breakers.refused);
 }
 
+/* Seconds since a time of the wall clock, which may have been set back; 0 when there is none. */
+static double age_of(double time) {
+    double age = time > 0 ? nh_wall() - time : 0;
+    return age > 0 ? age : 0;
+}
+
 /* {depth, …}: what the journal says, or said last. */
 static void put_journal(nh_hub *hub, nh_writer *writer) {
     nh_store_stats stats;
     nh_hub_journal_stats(hub, &stats);
     nh_writer_cstring(writer, "journal");
-    nh_writer_map(writer, stats.trouble ? 12 : 11);
+    nh_writer_map(writer, 13);
     put(writer, "depth", stats.depth);
     put(writer, "bytes", stats.bytes);
     put(writer, "most", stats.most);
@@ -65,16 +71,15 @@ static void put_journal(nh_hub *hub, nh_writer *writer) {
     put(writer, "dead_lost", stats.dead_lost);
     put(writer, "commits", stats.commits);
     put(writer, "refused", stats.refused);
+    put(writer, "values_lost", atomic_load(&hub->journal.values_lost));
     put(writer, "writing", atomic_load(&hub->journal.writing));
     put(writer, "parked", nh_parked_count(hub->journal.parked));
     nh_writer_cstring(writer, "oldest");
-    nh_writer_real(writer, stats.oldest > 0 ? nh_wall() - stats.oldest : 0);
+    nh_writer_real(writer, age_of(stats.oldest));
     nh_writer_cstring(writer, "state");
     nh_writer_cstring(writer, stats.broken ? "broken" : stats.trouble ? "trouble" : "ok");
-    if (stats.trouble) {
-        nh_writer_cstring(writer, "why");
-        nh_writer_cstring(writer, stats.why);
-    }
+    nh_writer_cstring(writer, "why");
+    nh_writer_cstring(writer, stats.trouble ? stats.why : "");
 }
 
 nh_doc *nh_hub_stats(nh_hub *hub) {
@@ -154,8 +159,11 @@ char *nh_hub_metrics(nh_hub *hub, size_t *length) {
     nh_queue_figures queue;
     nh_pool_figures pool;
     gates figures = read_gates(hub);
+    nh_store_stats journal = {0};
     nh_queue_read(hub->work.queue, &queue);
     nh_pool_read(hub->pool, &pool);
+    if (hub->journal.store)
+        nh_hub_journal_stats(hub, &journal);
     const nh_gauges gauges = {.in_flight = pool.in_flight,
                               .queue_low = queue.ready[NH_LOW],
                               .queue_normal = queue.ready[NH_NORMAL],
@@ -176,6 +184,15 @@ char *nh_hub_metrics(nh_hub *hub, size_t *length) {
                               .lane_backoffs = figures.lanes.backoffs,
                               .http_direct = atomic_load(&hub->work.counts.http_direct),
                               .http_multi = atomic_load(&hub->work.counts.http_multi),
-                              .http_opened = atomic_load(&hub->work.counts.http_opened)};
+                              .http_opened = atomic_load(&hub->work.counts.http_opened),
+                              .journal_depth = journal.depth,
+                              .journal_bytes = journal.bytes,
+                              .journal_oldest = (uint64_t)age_of(journal.oldest),
+                              .journal_dead = journal.dead,
+                              .journal_commits = journal.commits,
+                              .journal_refused = journal.refused,
+                              .journal_trouble = journal.broken    ? 2
+                                                 : journal.trouble ? 1
+                                                                   : 0};
     return nh_metrics_text(hub->metrics, &gauges, length);
 }

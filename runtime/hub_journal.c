@@ -58,19 +58,16 @@ static const nh_value *failure_of(const nh_value *results, uint32_t *attempts) {
 
 enum { TEXT = NH_STORE_TEXT_MAX + 1 };
 
-/* What a platform said last, with its status; and the reason, unless there is one. */
+/* Which target failed, and what its platform answered, if it did. */
 static void describe(const nh_value *failure, char reason[TEXT], char answer[TEXT]) {
     char platform[64], target[256], text[512];
     copy_text(platform, sizeof platform, failure, "platform");
     copy_text(target, sizeof target, failure, "target");
     copy_text(text, sizeof text, failure, "error");
     int64_t status = nh_value_int(nh_value_get(failure, "status_code"), 0);
-    if (!reason[0])
-        snprintf(reason, TEXT, "%s %s: %s", platform, target, text);
+    snprintf(reason, TEXT, "%s%s%s: %s", platform, *platform ? " " : "", target, text);
     if (status)
         snprintf(answer, TEXT, "%lld: %s", (long long)status, text);
-    else
-        snprintf(answer, TEXT, "%s", text);
 }
 
 /* Why a message failed, from its receipt: the message's own reason, else that of its first target.

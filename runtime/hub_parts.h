@@ -29,10 +29,11 @@ typedef struct nh_hub_journal {
     size_t window, window_bytes; /* the most that is leased and waits for a worker */
     nh_store_lease lease;        /* there is one at a time: */
     atomic_bool leasing;
-    atomic_bool more;                      /* rows wait that could be leased */
-    atomic_bool stopped;                   /* none are leased (any more) */
-    nh_err trouble;                        /* as it was logged last; the store's thread's */
-    _Atomic size_t asked;                  /* rows that are to be leased as they are written */
+    atomic_bool more;             /* rows wait that could be leased */
+    atomic_bool stopped;          /* none are leased (any more) */
+    nh_err trouble;               /* as it was logged last; the store's thread's */
+    _Atomic size_t asked;         /* rows that are to be leased as they are written */
+    _Atomic uint64_t values_lost; /* durable values of scripts that could not be handed in */
     _Atomic size_t writing, writing_bytes; /* messages whose write is under way */
 } nh_hub_journal;
 
@@ -103,6 +104,10 @@ void nh_hub_settle_duplicate(nh_handle *handle, const char *id, nh_handle *first
  * is being written, NH_E_CLOSED, NH_E_INTERNAL. */
 nh_err nh_hub_write(nh_hub *hub, nh_handle *const *handles, size_t count, bool later,
                     nh_error *error);
+
+/* hub_values.c: gives the durable values of scripts back, and keeps them from then on. Errors:
+ * NH_E_JOURNAL, NH_E_TOO_LARGE (limits.store_bytes, limits.store_entries). */
+nh_err nh_hub_values_open(nh_hub *hub, nh_error *error);
 
 /* hub_journal.c */
 

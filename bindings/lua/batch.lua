@@ -1,7 +1,7 @@
 -- batch.lua — the methods of a batch that wait or call back; the others are in batch.c.
 
 local native, lib = ...
-local events, waiting = lib.events, lib.waiting
+local events, waiting, handle = lib.events, lib.waiting, lib.handle
 local batch = {}
 lib.batch = batch
 
@@ -38,6 +38,19 @@ for name in pairs(kind.late) do
     events.add(state, self, kind, name, callback)
     return self
   end
+end
+
+-- All of it is accepted or nothing, so the first message knows; that may be a duplicate, too.
+function batch.accepted(state, self, seconds)
+  local ok, problem, code = handle.accepted(state, self[1], seconds)
+  if ok or code == "duplicate" then return true end
+  return nil, problem, code
+end
+
+function Batch:accepted(seconds)
+  local state = state_of(self)
+  events.check_seconds(seconds, 2)
+  return batch.accepted(state, self, seconds)
 end
 
 function Batch:wait(seconds)

@@ -95,6 +95,19 @@ function events.watch(state, subject, kind, progress)
   return watch
 end
 
+local ACCEPTANCE = { finish = function() return 0 end }
+
+-- A watch that ends when the handle is accepted or refused.
+function events.watch_accepted(state, handle)
+  local watch = { waiters = {}, kind = ACCEPTANCE, finished = false, tag = state.tag + 1 }
+  watch.subject = watch -- it is under its tag only
+  state.tag = watch.tag
+  native.watch_accepted(state.hub, handle, watch.tag)
+  state.watches[watch.tag] = watch
+  state.watching = state.watching + 1
+  return watch
+end
+
 -- Wakes those in a list of waiters who want to hear of progress, or all, and takes them out of it.
 -- (Lists, because some LuaJITs, that of Debian 12 for one, may end a hot loop over pairs early:
 -- https://github.com/LuaJIT/LuaJIT/issues/827.)
@@ -126,7 +139,7 @@ end
 -- Whether whoever waits for the end of a watch may go on. Its callbacks have run by then, except
 -- for a wait so deep inside callbacks that they cannot.
 function events.finished(state, watch)
-  return watch.finished or state.depth >= DEPTH and watch.kind.settled(watch.subject)
+  return watch.finished or state.depth >= DEPTH and watch.kind.settled and watch.kind.settled(watch.subject)
 end
 
 -- ------------------------------------------------------------------- telling
@@ -233,6 +246,7 @@ local NAMES = { "on_progress", "on_retry", "on_complete", "on_error" }
 
 -- Adds callbacks by name, to be told by events only: also after the end.
 function events.attach(state, subject, kind, callbacks)
+  if not (callbacks.on_progress or callbacks.on_retry or callbacks.on_complete or callbacks.on_error) then return end
   local watch = events.watch(state, subject, kind, callbacks.on_progress)
   for i = 1, #NAMES do
     local name = NAMES[i]
@@ -279,24 +293,33 @@ function events.check_callback(callback, what, level)
   end
 end
 
--- The same for a table of callbacks whose names `known` has.
-function events.check_callbacks(callbacks, known, level)
-  if callbacks == nil then return end
-  if type(callbacks) ~= "table" then
-    error("callbacks: a table expected, got " .. type(callbacks), level + 1)
+-- The same for the options of a send: callbacks whose names `known` has, `wait` and `acceptance`.
+function events.check_options(options, known, level)
+  if options == nil then return end
+  if type(options) ~= "table" then
+    error("options: a table expected, got " .. type(options), level + 1)
   end
-  local name, callback = next(callbacks)
+  local name, value = next(options)
   while name ~= nil do
-    if not known[name] then error("callbacks: unknown option '" .. tostring(name) .. "'", level + 1) end
-    events.check_callback(callback, name, level + 1)
-    name, callback = next(callbacks, name)
+    if name == "wait" then
+      events.check_seconds(value, level + 1, "wait")
+    elseif name == "acceptance" then
+      if value ~= "later" then
+        error("acceptance: 'later' or nothing expected, got " .. tostring(value), level + 1)
+      end
+    elseif known[name] then
+      events.check_callback(value, name, level + 1)
+    else
+      error("options: unknown option '" .. tostring(name) .. "'", level + 1)
+    end
+    name, value = next(options, name)
   end
 end
 
-function events.check_seconds(seconds, level)
+function events.check_seconds(seconds, level, what)
   if seconds == nil then return end
   if type(seconds) ~= "number" or seconds ~= seconds or seconds < 0 then
-    error("seconds: a number that is not negative expected, got " .. tostring(seconds), level + 1)
+    error((what or "seconds") .. ": a number that is not negative expected, got " .. tostring(seconds), level + 1)
   end
 end
 

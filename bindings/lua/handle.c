@@ -74,6 +74,35 @@ static int handle_settled(lua_State *L) {
     return 1;
 }
 
+/* native.accepting(handle) → whether it is not known yet if it is accepted. */
+static int handle_accepting(lua_State *L) {
+    lua_pushboolean(L, nh_handle_state(nhl_check_handle(L, 1)) == NH_ACCEPTING);
+    return 1;
+}
+
+/* native.accepted(handle) → true; or nil, message, code. */
+static int handle_accepted(lua_State *L) {
+    nh_error error;
+    if (nh_handle_wait_accepted(nhl_check_handle(L, 1), 0, &error) != NH_OK)
+        return nhl_push_error(L, &error);
+    lua_pushboolean(L, true);
+    return 1;
+}
+
+/* native.first(handle) → the handle whose duplicate it is, or nil. */
+static int handle_first(lua_State *L) {
+    nh_handle *handle = nhl_check_handle(L, 1);
+    nhl_handle *first = nhl_handle_new(L, 1);
+    first->handle = nh_handle_first(handle);
+    return first->handle ? 1 : 0;
+}
+
+/* Two userdata may be of one handle: that of a duplicate is the first's. */
+static int handle_equal(lua_State *L) {
+    lua_pushboolean(L, nhl_check_handle(L, 1) == nhl_check_handle(L, 2));
+    return 1;
+}
+
 static int handle_message(lua_State *L) {
     nh_handle *handle = nhl_check_handle(L, 1);
     nh_doc **doc = nhl_document_slot(L);
@@ -130,18 +159,17 @@ static int handle_gc(lua_State *L) {
 
 void nhl_handle_setup(lua_State *L) {
     static const luaL_Reg metamethods[] = {
-        {"__gc", handle_gc}, {"__tostring", handle_tostring}, {NULL, NULL}};
+        {"__gc", handle_gc}, {"__tostring", handle_tostring}, {"__eq", handle_equal}, {NULL, NULL}};
     static const luaL_Reg direct[] = {{"status", handle_status},
                                       {"result", handle_receipt},
                                       {"cancel", handle_cancel},
                                       {NULL, NULL}};
-    static const luaL_Reg natives[] = {{"receipt", handle_receipt},
-                                       {"settled", handle_settled},
-                                       {"message", handle_message},
-                                       {"progress", handle_progress},
-                                       {"retries", handle_retries},
-                                       {"handle_state", handle_state},
-                                       {NULL, NULL}};
+    static const luaL_Reg natives[] = {
+        {"receipt", handle_receipt},     {"settled", handle_settled},
+        {"accepting", handle_accepting}, {"accepted", handle_accepted},
+        {"first", handle_first},         {"message", handle_message},
+        {"progress", handle_progress},   {"retries", handle_retries},
+        {"handle_state", handle_state},  {NULL, NULL}};
     static const nhl_type type = {NHL_HANDLE, "handle_methods", metamethods,
                                   direct,     natives,          handle_index};
     nhl_type_setup(L, &type);

@@ -90,6 +90,21 @@ function handle.wait(state, self, seconds)
   return receipt, handle.problem(receipt)
 end
 
+-- Whether the message is accepted: true; or nil, message, code. Waits while that is not known.
+function handle.accepted(state, self, seconds)
+  if native.accepting(self) and seconds ~= 0 then
+    local watch = events.watch_accepted(state, self)
+    waiting.await(state, watch.waiters, false, seconds, events.finished, state, watch)
+  end
+  return native.accepted(self)
+end
+
+function Handle:accepted(seconds)
+  local state = state_of(self)
+  events.check_seconds(seconds, 2)
+  return handle.accepted(state, self, seconds)
+end
+
 function Handle:wait(seconds)
   local state = state_of(self)
   events.check_seconds(seconds, 2)

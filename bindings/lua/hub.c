@@ -91,16 +91,33 @@ static void note_messages(lua_State *L, nhl_hub *self, size_t count) {
     nhl_collect_for(L, kilobytes);
 }
 
-/* native.send(hub, message) → a handle, or nil, message, code. */
+/* How to accept: a number of seconds to wait for room, whether later. */
+static nh_send_options send_options(lua_State *L, int index) {
+    return (nh_send_options){.wait = lua_tonumber(L, index),
+                             .later = lua_toboolean(L, index + 1) != 0};
+}
+
+/* native.send(hub, message, wait, later) → a handle, or nil, message, code; a handle, message, code
+ * for a duplicate. */
 static int hub_send(lua_State *L) {
     nh_error error;
     nhl_hub *self = nhl_check_hub(L, 1);
+    bool duplicate = false;
+    nh_send_options options = send_options(L, 3);
+    options.duplicate = &duplicate;
+    lua_settop(L, 2);
     note_messages(L, self, 1);
     nhl_handle *made = nhl_handle_new(L, 1);
     const nh_doc *message = nhl_document_look(L, 2, "message", 0, self->writer, &error);
     if (message)
-        made->handle = nh_hub_send_async(self->hub, message, &error);
-    return made->handle ? 1 : nhl_push_error(L, &error);
+        made->handle = nh_hub_send_with(self->hub, message, &options, &error);
+    if (!made->handle)
+        return nhl_push_error(L, &error);
+    if (!duplicate)
+        return 1;
+    lua_pushstring(L, nh_err_text(NH_E_DUPLICATE));
+    lua_pushstring(L, nh_err_name(NH_E_DUPLICATE));
+    return 3;
 }
 
 /* A batch while it is being made. */
@@ -136,6 +153,8 @@ static int hub_send_batch(lua_State *L) {
                  NH_BATCH_MAX);
         return nhl_push_error(L, &error);
     }
+    nh_send_options options = send_options(L, 3);
+    lua_settop(L, 2);
     note_messages(L, self, count);
     nhl_batch *made = nhl_batch_new(L, 1);
     nh_draft **draft = nhl_new_userdata(L, sizeof *draft);
@@ -146,7 +165,7 @@ static int hub_send_batch(lua_State *L) {
     *draft = nh_hub_draft(self->hub, count, &error);
     if (!*draft || !fill_draft(L, self, *draft, count, &error))
         return nhl_push_error(L, &error);
-    made->batch = nh_draft_send(*draft, &error);
+    made->batch = nh_draft_send_with(*draft, &options, &error);
     *draft = NULL;
     if (!made->batch)
         return nhl_push_error(L, &error);
@@ -165,6 +184,14 @@ static int hub_watch(lua_State *L) {
     nh_err failed = nhl_test_userdata(L, 2, NHL_HANDLE)
                         ? nh_inbox_watch_handle_for(self->inbox, nhl_check_handle(L, 2), tag, kinds)
                         : nh_inbox_watch_batch_for(self->inbox, nhl_check_batch(L, 2), tag, kinds);
+    return failed ? out_of_memory(L) : 0;
+}
+
+/* native.watch_accepted(hub, handle, tag): that it is accepted comes to the hub's inbox. */
+static int hub_watch_accepted(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    uint64_t tag = (uint64_t)lua_tonumber(L, 3);
+    nh_err failed = nh_inbox_watch_accepted(self->inbox, nhl_check_handle(L, 2), tag);
     return failed ? out_of_memory(L) : 0;
 }
 
@@ -325,12 +352,19 @@ void nhl_hub_setup(lua_State *L) {
     static const luaL_Reg direct[] = {
         {"fd", hub_fd},           {"stats", hub_stats},         {"reload", hub_reload},
         {"metrics", hub_metrics}, {"platforms", hub_platforms}, {NULL, NULL}};
-    static const luaL_Reg natives[] = {{"open", hub_open},     {"send", hub_send},
-                                       {"health", hub_health}, {"send_batch", hub_send_batch},
-                                       {"watch", hub_watch},   {"next_event", hub_next_event},
-                                       {"news", hub_news},     {"watch_news", hub_watch_news},
-                                       {"close", hub_close},   {"hub_state", hub_state},
-                                       {"now", monotonic},     {NULL, NULL}};
+    static const luaL_Reg natives[] = {{"open", hub_open},
+                                       {"send", hub_send},
+                                       {"health", hub_health},
+                                       {"send_batch", hub_send_batch},
+                                       {"watch", hub_watch},
+                                       {"next_event", hub_next_event},
+                                       {"close", hub_close},
+                                       {"hub_state", hub_state},
+                                       {"now", monotonic},
+                                       {"news", hub_news},
+                                       {"watch_news", hub_watch_news},
+                                       {"watch_accepted", hub_watch_accepted},
+                                       {NULL, NULL}};
     static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};
     nhl_type_setup(L, &type);
     luaL_newmetatable(L, DRAFT);

@@ -19,21 +19,46 @@ end
 
 -- ------------------------------------------------------------------- sending
 
-function Hub:send_async(message, callbacks)
+local ROOM = 0.005 -- seconds between two looks for room in what is full
+
+-- Sends; a task of hub:run yields where others block. `kind` is lib.handle or lib.batch.
+local function accept(state, self, send, kind, what, options)
+  local wait = options and options.wait or 0
+  local later = options and options.acceptance == "later" or false
+  if not waiting.yields(state) then return send(self, what, wait, later) end
+  local due = native.now() + wait
+  local sent, problem, code = send(self, what, 0, later or state.journal)
+  while not sent and (code == "queue_full" or code == "journal") and native.now() < due do
+    waiting.sleep(state, ROOM)
+    sent, problem, code = send(self, what, 0, later or state.journal)
+  end
+  if not sent or later or not state.journal then return sent, problem, code end
+  local accepted
+  accepted, problem, code = kind.accepted(state, sent)
+  if accepted then return sent end
+  if code == "duplicate" then return native.first(sent) or sent, problem, code end
+  if code == "journal" and native.now() < due then
+    waiting.sleep(state, ROOM)
+    return accept(state, self, send, kind, what, { wait = due - native.now() })
+  end
+  return nil, problem, code
+end
+
+function Hub:send_async(message, options)
   local state = state_of(self)
   check_table(message, "message")
-  events.check_callbacks(callbacks, handle.kind.late, 2)
-  local sent, problem, code = native.send(self, message)
-  if sent and callbacks then events.attach(state, sent, handle.kind, callbacks) end
+  events.check_options(options, handle.kind.late, 2)
+  local sent, problem, code = accept(state, self, native.send, handle, message, options)
+  if sent and options then events.attach(state, sent, handle.kind, options) end
   return sent, problem, code
 end
 
-function Hub:send_batch(messages, callbacks)
+function Hub:send_batch(messages, options)
   local state = state_of(self)
   check_table(messages, "messages")
-  events.check_callbacks(callbacks, batch.kind.late, 2)
-  local sent, problem, code = native.send_batch(self, messages)
-  if sent and callbacks then events.attach(state, sent, batch.kind, callbacks) end
+  events.check_options(options, batch.kind.late, 2)
+  local sent, problem, code = accept(state, self, native.send_batch, batch, messages, options)
+  if sent and options then events.attach(state, sent, batch.kind, options) end
   return sent, problem, code
 end
 
@@ -41,7 +66,7 @@ function Hub:send(message, seconds)
   local state = state_of(self)
   check_table(message, "message")
   events.check_seconds(seconds, 2)
-  local sent, problem, code = native.send(self, message)
+  local sent, problem, code = accept(state, self, native.send, handle, message)
   if not sent then return nil, problem, code end
   return handle.wait(state, sent, seconds)
 end
@@ -180,6 +205,7 @@ function notifyhub.new(config)
   local hub, problem, code = native.open(state, given)
   if not hub then return nil, problem, code end
   state.hub = hub
+  state.journal = hub:stats().journal ~= nil
   if on_log then hub:on_log(on_log) end
   return hub
 end

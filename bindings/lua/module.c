@@ -69,6 +69,7 @@ int luaopen_notifyhub(lua_State *L) {
     nhl_hub_setup(L);
     nhl_handle_setup(L);
     nhl_batch_setup(L);
+    nhl_dead_setup(L);
     lua_newtable(L); /* 2: what the Lua files share */
 
     for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {

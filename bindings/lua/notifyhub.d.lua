@@ -72,6 +72,7 @@ function notifyhub.secret(text) end
 ---@field deliver_at? number seconds since the epoch
 ---@field expires_at? number seconds since the epoch
 ---@field timeout? number for the whole message, its time in the queue included
+---@field dedupe_key? string messages with the same key within queue.dedupe_window are one
 ---@field retry? notifyhub.Retry
 ---@field on_complete? string a callback of the rules, by name: runs in the worker
 ---@field on_error? string
@@ -125,29 +126,76 @@ function notifyhub.secret(text) end
 ---@class notifyhub.Hub
 local Hub = {}
 
----Accepts a message; it is validated and queued when this returns. Never blocks.
+---Accepts a message; it is validated and queued when this returns, and with a journal on the disk: then it
+---blocks some milliseconds, or in a task of run lets the others go on. A duplicate (dedupe_key) returns the
+---first one's handle with a text and "duplicate".
 ---@param message notifyhub.Message
----@param callbacks? notifyhub.HandleCallbacks the same as set by the handle's methods
+---@param options? notifyhub.HandleOptions
 ---@return notifyhub.Handle? handle
 ---@return string? problem
 ---@return notifyhub.Code? code
-function Hub:send_async(message, callbacks) end
+function Hub:send_async(message, options) end
 
----@class notifyhub.HandleCallbacks
+---@class notifyhub.Acceptance
+---@field acceptance? "later" with a journal: return at once; see Handle:accepted
+---@field wait? number seconds to wait for room in a full queue or journal
+
+---@class notifyhub.HandleOptions: notifyhub.Acceptance callbacks as the handle's methods set them
 ---@field on_complete? fun(receipt: notifyhub.Receipt)
 ---@field on_error? fun(message: notifyhub.Message, problem: string, receipt: notifyhub.Receipt)
 ---@field on_progress? fun(done: integer, total: integer)
 ---@field on_retry? fun(retries: integer)
 
----Accepts all of the messages or none. Never blocks.
+---Accepts all of the messages or none. Blocks as send_async does. A duplicate has a handle of its own that
+---has failed with "duplicate".
 ---@param messages notifyhub.Message[]
----@param callbacks? notifyhub.BatchCallbacks
+---@param options? notifyhub.BatchOptions
 ---@return notifyhub.Batch? batch
 ---@return string? problem names the message: "messages[3].title: …"
 ---@return notifyhub.Code? code
-function Hub:send_batch(messages, callbacks) end
+function Hub:send_batch(messages, options) end
 
----@class notifyhub.BatchCallbacks
+---@class notifyhub.DeadLetter a message that failed for good
+---@field number integer names it
+---@field id string
+---@field code notifyhub.Code
+---@field reason string
+---@field answer? string of the platform, the last
+---@field attempts integer
+---@field crashes integer how often the process ended while a script had it
+---@field priority string
+---@field created_at number
+---@field died_at number
+---@field bytes integer
+---@field message? notifyhub.Message of a single letter
+
+---Dead letters, the oldest first. They need a journal: nil, message, "config" without one.
+---@param options? { after?: integer, limit?: integer } after this number; at most so many (100)
+---@return notifyhub.DeadLetter[]? letters
+---@return string? problem
+---@return notifyhub.Code? code
+function Hub:dead_letters(options) end
+
+---@param number integer
+---@return notifyhub.DeadLetter? letter with its message
+---@return string? problem
+---@return notifyhub.Code? code
+function Hub:dead_letter(number) end
+
+---Sends it again, to all of its targets and with all attempts anew.
+---@param number integer|"all"
+---@return integer? count
+---@return string? problem
+---@return notifyhub.Code? code
+function Hub:retry_dead(number) end
+
+---@param number integer|"all"
+---@return integer? count
+---@return string? problem
+---@return notifyhub.Code? code
+function Hub:discard_dead(number) end
+
+---@class notifyhub.BatchOptions: notifyhub.Acceptance callbacks as the batch's methods set them
 ---@field on_progress? fun(done: integer, total: integer)
 ---@field on_complete? fun(receipts: notifyhub.Receipt[])
 
@@ -386,6 +434,14 @@ function Handle:status() end
 ---@return notifyhub.Receipt? receipt
 function Handle:result() end
 
+---Whether the message is accepted: only with a journal and `acceptance = "later"` is that not known at
+---once. Waits while it is not.
+---@param seconds? number
+---@return true? accepted
+---@return string? problem
+---@return notifyhub.Code? code "timeout", "journal" or "duplicate"
+function Handle:accepted(seconds) end
+
 ---Waits for the receipt. Any number may wait, and again: all see the same.
 ---@param seconds? number
 ---@return notifyhub.Receipt? receipt nil after a timeout; the message goes on
@@ -445,6 +501,13 @@ function Batch:progress() end
 ---the last. Each iterator sees all.
 ---@return fun(): integer?, notifyhub.Receipt?
 function Batch:results() end
+
+---Whether its messages are accepted, as Handle:accepted.
+---@param seconds? number
+---@return true? accepted
+---@return string? problem
+---@return notifyhub.Code? code
+function Batch:accepted(seconds) end
 
 ---Waits until all have settled.
 ---@param seconds? number

@@ -58,5 +58,6 @@ void nhl_type_setup(lua_State *L, const nhl_type *type);
 void nhl_hub_setup(lua_State *L);
 void nhl_handle_setup(lua_State *L);
 void nhl_batch_setup(lua_State *L);
+void nhl_dead_setup(lua_State *L); /* only natives */
 
 #endif

@@ -134,6 +134,11 @@ local function wait_as(state, task, waiters, every, seconds, probe, ...)
   end
 end
 
+-- Whether a wait here lets other tasks run.
+function waiting.yields(state)
+  return current(state) ~= nil
+end
+
 -- Waits until probe(…) answers neither nil nor false, at most `seconds` (nil: without limit), and
 -- returns the answer. `waiters` is where a task shall stand; with `every`, it is woken by progress.
 function waiting.await(state, waiters, every, seconds, probe, ...)

@@ -19,6 +19,7 @@
     X(test)                                                                                        \
     X(replay)                                                                                      \
     X(platforms)                                                                                   \
+    X(queue)                                                                                       \
     X(receive)                                                                                     \
     X(version)                                                                                     \
     X(help)

@@ -30,7 +30,16 @@
     X(lane_backoffs, "lane_backoffs_total", "counter", "", "times that a lane's limit was halved") \
     X(http_direct, "http_requests_total", "counter", "path=\"direct\"", "HTTP requests by path")   \
     X(http_multi, "http_requests_total", "counter", "path=\"multi\"", "")                          \
-    X(http_opened, "http_opened_total", "counter", "", "connections of the direct path")
+    X(http_opened, "http_opened_total", "counter", "", "connections of the direct path")           \
+    X(journal_depth, "journal_messages", "gauge", "", "messages in the journal")                   \
+    X(journal_bytes, "journal_bytes", "gauge", "", "bytes that the journal uses")                  \
+    X(journal_oldest, "journal_oldest_seconds", "gauge", "", "age of the oldest of them")          \
+    X(journal_dead, "journal_dead_letters", "gauge", "", "dead letters")                           \
+    X(journal_commits, "journal_commits_total", "counter", "", "group commits")                    \
+    X(journal_refused, "journal_refused_total", "counter", "",                                     \
+      "messages that the journal could not take")                                                  \
+    X(journal_trouble, "journal_trouble", "gauge", "",                                             \
+      "1 while the journal cannot be written, 2 when it has to be opened anew")
 
 typedef struct nh_gauges {
 #define NH_X(field, name, type, label, help) uint64_t field;

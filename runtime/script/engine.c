@@ -419,6 +419,18 @@ static nh_engine *make_engine(const nh_doc *config, nh_log *log, nh_error *error
     return NULL;
 }
 
+static nh_err engine_restore(nh_engine *engine, const char *key, size_t length, const void *value,
+                             size_t value_length, double expires_at, nh_error *error) {
+    return nh_shared_load(engine->shared, key, length, value, value_length, expires_at, error);
+}
+
+static void engine_keep(nh_engine *engine,
+                        void (*tell)(void *context, const char *key, size_t length,
+                                     const void *value, size_t value_length, double expires_at),
+                        void *context) {
+    nh_shared_keep(engine->shared, &(nh_shared_journal){.changed = tell, .context = context});
+}
+
 static nh_err engine_open(const nh_doc *config, nh_log *log, nh_engine **out, nh_error *error) {
     nh_error fault = {.code = NH_E_INTERNAL};
     nh_engine *engine = make_engine(config, log, &fault);
@@ -577,6 +589,8 @@ static const nh_engine_ops ops = {
     .vm_worn = vm_worn,
     .task_start = nh_script_start,
     .task_stop = nh_script_stop,
+    .restore = engine_restore,
+    .keep = engine_keep,
     .op_done = nh_script_op_done,
 };
 

@@ -554,6 +554,10 @@ nh_shared *nh_shared_create(const nh_shared_limits *limits, const nh_shared_jour
     return shared;
 }
 
+void nh_shared_keep(nh_shared *shared, const nh_shared_journal *journal) {
+    shared->journal = *journal;
+}
+
 void nh_shared_destroy(nh_shared *shared) {
     if (!shared)
         return;

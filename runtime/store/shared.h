@@ -57,6 +57,8 @@ typedef struct nh_shared_figures {
 /* `limits` and `journal` may be NULL. Errors: NH_E_INTERNAL. */
 nh_shared *nh_shared_create(const nh_shared_limits *limits, const nh_shared_journal *journal,
                             nh_error *error);
+/* Has the journal told from now on. Thread: nobody else uses it yet. */
+void nh_shared_keep(nh_shared *shared, const nh_shared_journal *journal);
 void nh_shared_destroy(nh_shared *shared); /* nobody uses it any more; NULL is allowed */
 
 /* Errors of all that follow: NH_E_INVALID for a key or value that cannot be, or for a key that

@@ -121,6 +121,16 @@ typedef struct nh_engine_ops {
      * (argument: a message). Needs no open engine. Owned by the caller. */
     nh_doc *(*ask)(const char *question, const nh_doc *config, const nh_doc *argument,
                    nh_error *error);
+    /* Gives a durable value of the scripts back, as it was kept. Thread: the opener's, before a vm
+     * is open, as the next. Errors: NH_E_TOO_LARGE, NH_E_INVALID, NH_E_INTERNAL. */
+    nh_err (*restore)(nh_engine *engine, const char *key, size_t length, const void *value,
+                      size_t value_length, double expires_at, nh_error *error);
+    /* Has `changed` called for each durable value from now on; without it there are none. Its rules
+     * are those of nh_shared_journal. NULL in an engine that has no such values. */
+    void (*keep)(nh_engine *engine,
+                 void (*changed)(void *context, const char *key, size_t length, const void *value,
+                                 size_t value_length, double expires_at),
+                 void *context);
     /* Loads the rules anew and publishes them; an error leaves those that run. Thread: any. Blocks:
      * while it compiles and tests them. */
     nh_err (*reload)(nh_engine *engine, nh_error *error);

@@ -134,7 +134,8 @@ describe("docs/operations.md", function()
         listed[name] = true
       end
     end
-    local hub = assert(notifyhub.new {})
+    local journal = os.tmpname()
+    local hub = assert(notifyhub.new { queue = { journal = journal .. ".db" } })
     for name, value in pairs(hub:stats()) do
       if type(value) == "table" then
         for inner in pairs(value[1] or value) do
@@ -145,6 +146,7 @@ describe("docs/operations.md", function()
       end
     end
     hub:close(0)
+    os.execute("rm -f " .. journal .. "*")
     assert.same(sorted(real), sorted(listed))
   end)
 
