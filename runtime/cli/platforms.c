@@ -207,8 +207,9 @@ static void print_urls(const nh_value *platform, const cli_paint *paint) {
 }
 
 static void print_platform(const nh_value *platform) {
-    static const char *const shown[] = {"transport", "schemes", "recipients",  "formats", "attachments",
-                                        "limits",    "rate",    "target_rate", "docs"};
+    static const char *const shown[] = {"transport", "schemes",     "recipients",
+                                        "formats",   "attachments", "limits",
+                                        "rate",      "target_rate", "docs"};
     const cli_paint *paint = cli_paint_for(stdout);
     printf("%s", paint->bold);
     print_text(nh_value_get(platform, "name"));

@@ -1,5 +1,5 @@
-/* news.h — what a hub has to tell its program beside receipts: a bounded list of documents, which any
- * number of readers follow, each at its own pace.
+/* news.h — what a hub has to tell its program beside receipts: a bounded list of documents, which
+ * any number of readers follow, each at its own pace.
  */
 #ifndef NH_CORE_NEWS_H
 #define NH_CORE_NEWS_H
