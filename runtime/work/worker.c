@@ -71,8 +71,8 @@ struct nh_worker {
     /* The mailbox. */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* the thread has come up or failed to */
-    /* To cancel, each with a reference. Changed under the lock; looked at without it, or a wake-up's
-     * sender, who holds it, would have the thread wait for itself. */
+    /* To cancel, each with a reference. Changed under the lock; looked at without it, or a
+     * wake-up's sender, who holds it, would have the thread wait for itself. */
     _Atomic(nh_handle *) mail;
     bool up;
     nh_error fault;
