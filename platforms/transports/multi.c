@@ -83,7 +83,7 @@ struct nh_multi {
     nh_multi_job *last;
     nh_multi_job *running; /* those that have a handle; no order */
     size_t running_count;
-    unsigned inside; /* loops over jobs under way, whose users may not close this now */
+    unsigned inside;             /* loops over jobs under way, whose users may not close this now */
     bool (*give_up)(void *user); /* closes a connection that nobody uses */
     void *giver;
     nh_multi_slot *spare;

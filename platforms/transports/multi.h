@@ -36,7 +36,7 @@ struct nh_multi_job {
      * it stands this is called instead of the two above. The descriptor is the user's to watch,
      * read and write; handle and place stay the job's until nh_multi_cancel, which closes it. */
     void (*opened)(nh_multi_job *job, CURL *easy, int fd);
-    double timeout;  /* seconds from submit to end, waiting for a place included */
+    double timeout; /* seconds from submit to end, waiting for a place included */
     /* Its handle is not used again. For what reads HTTP headers: libcurl up to 7.88 remembers the
      * last header of the transfer before, which is freed, and writes to it when the first header
      * begins with a blank (fixed in 8.0). */

@@ -1,6 +1,6 @@
-/* script_peer.h — a server that plays bytes: it accepts, reads a request, writes what it is told to,
- * in two pieces if that is wanted, and ends the connection. It listens on all of 127.0.0.0/8, so that
- * a test can have as many hosts as it likes.
+/* script_peer.h — a server that plays bytes: it accepts, reads a request, writes what it is told
+ * to, in two pieces if that is wanted, and ends the connection. It listens on all of 127.0.0.0/8,
+ * so that a test can have as many hosts as it likes.
  */
 #ifndef NH_SPEC_SCRIPT_PEER_H
 #define NH_SPEC_SCRIPT_PEER_H
@@ -19,11 +19,11 @@
 typedef struct script {
     const char *bytes;
     size_t length;
-    size_t split; /* where the second piece begins; 0: in one */
-    bool reset;   /* ends with a RST instead of a FIN */
-    bool deaf;    /* does not read the request first */
-    bool then;    /* reads one more request, and ends the connection without an answer to it */
-    bool patient; /* reads on until the other side ends the connection */
+    size_t split;     /* where the second piece begins; 0: in one */
+    bool reset;       /* ends with a RST instead of a FIN */
+    bool deaf;        /* does not read the request first */
+    bool then;        /* reads one more request, and ends the connection without an answer to it */
+    bool patient;     /* reads on until the other side ends the connection */
     unsigned trickle; /* microseconds between single bytes; 0: all at once */
 } script;
 
@@ -72,7 +72,8 @@ static inline void player_answer(int fd, const script *now) {
         at += count;
         if (!now->trickle)
             first = now->length;
-        if (at < now->length) /* for the other side to read it alone; if it does not, less is tested */
+        if (at <
+            now->length) /* for the other side to read it alone; if it does not, less is tested */
             usleep(now->trickle ? now->trickle : 500);
     }
 }
