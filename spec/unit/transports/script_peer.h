@@ -32,6 +32,7 @@ static struct {
     pthread_t thread;
     pthread_mutex_t lock;
     script now;
+    char bytes[1 << 16]; /* of `now`: a copy, for the test goes on while it is played */
     atomic_int accepted, closed;
 } player = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -79,8 +80,10 @@ static inline void player_answer(int fd, const script *now) {
 }
 
 static inline void player_serve(int fd) {
+    static char bytes[sizeof player.bytes];
     pthread_mutex_lock(&player.lock);
     script now = player.now;
+    now.bytes = memcpy(bytes, player.bytes, now.length);
     pthread_mutex_unlock(&player.lock);
     int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -126,8 +129,11 @@ static inline void player_stop(void) {
 }
 
 static inline void player_play(script what) {
+    if (what.length > sizeof player.bytes)
+        abort();
     pthread_mutex_lock(&player.lock);
     player.now = what;
+    memcpy(player.bytes, what.bytes, what.length);
     pthread_mutex_unlock(&player.lock);
 }
 
