@@ -22,19 +22,20 @@ typedef struct nh_http_transfer nh_http_transfer;
 struct nh_http_transfer {
     nh_http *http;
     nh_transfer *transfer;
-    const nh_value *request; /* borrowed until the end */
+    const nh_value *request;               /* borrowed until the end */
     void (*cancel)(nh_http_transfer *own); /* stops it and frees it */
 };
 
 /* The response of a reply that is whole. */
 nh_doc *nh_http_answer(nh_http *http, nh_http_reply *reply);
-/* The response that tells a failure, as libcurl's end has it, or as the reply, which may be NULL. */
+/* The response that tells a failure, as libcurl's end has it, or as the reply, which may be NULL.
+ */
 nh_doc *nh_http_failure(const nh_http_transfer *own, const nh_multi_end *end, bool sent,
                         const nh_http_reply *reply);
 double nh_http_timeout(const nh_http *http, const nh_http_request *request); /* seconds */
 
-/* Sets what the connection of a request is made with, from the URL to certificates. The guard is the
- * caller's. Errors: NH_E_INVALID naming the field. */
+/* Sets what the connection of a request is made with, from the URL to certificates. The guard is
+ * the caller's. Errors: NH_E_INVALID naming the field. */
 nh_err nh_http_set_connection(nh_http *http, const nh_http_request *request, CURL *easy,
                               nh_error *error);
 

@@ -22,8 +22,7 @@ static ssize_t broke(nh_http_connection *own, const char *what, CURLcode how, CU
     char *detail = nh_multi_detail(&own->job);
     char text[128];
     *code = how;
-    snprintf(detail, CURL_ERROR_SIZE, "%s failure: %s", what,
-             strerror_r(errno, text, sizeof text));
+    snprintf(detail, CURL_ERROR_SIZE, "%s failure: %s", what, strerror_r(errno, text, sizeof text));
     return -1;
 }
 

@@ -33,13 +33,13 @@ struct nh_http_connection {
     nh_timer timer;   /* never later than what it must not miss; may fire for nothing */
     nh_http_origin *origin;
     struct nh_http_direct *direct; /* whose it is */
-    CURL *easy;     /* NULL until it stands */
-    bool tls;       /* what is read and written has to go through libcurl */
-    bool tied;      /* libcurl knows that it is in use */
-    bool used;      /* it has carried a request */
-    bool idle;      /* the pool has it */
-    uint64_t since; /* the last byte; while idle: since when */
-    nh_text out;    /* what is left to be written, before the exchange's body */
+    CURL *easy;                    /* NULL until it stands */
+    bool tls;                      /* what is read and written has to go through libcurl */
+    bool tied;                     /* libcurl knows that it is in use */
+    bool used;                     /* it has carried a request */
+    bool idle;                     /* the pool has it */
+    uint64_t since;                /* the last byte; while idle: since when */
+    nh_text out;                   /* what is left to be written, before the exchange's body */
     nh_http_exchange exchange;
     nh_http_connection *next, *prev;   /* in its origin's list of those that wait, or are idle */
     nh_http_connection *newer, *older; /* among all that are idle */

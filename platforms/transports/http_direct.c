@@ -1,13 +1,13 @@
-/* Exchanges over kept connections. Thread: the worker's. Costs about 6 µs of processor time, most of
- * it the kernel's: one send, one receive, no timer, no change of what epoll watches, no allocation
- * but the response's document.
+/* Exchanges over kept connections. Thread: the worker's. Costs about 6 µs of processor time, most
+ * of it the kernel's: one send, one receive, no timer, no change of what epoll watches, no
+ * allocation but the response's document.
  *
  *     start → a connection that rests ─────────────────────> write → read … → done
  *           → else a new one: (a place) → libcurl opens it ─┘
  *
  * A request is written at once, whole if the socket takes it; what it does not take follows when it
- * is writable. Reading stays armed all the time, so an answer that comes early is heard; it ends the
- * exchange, and with it a connection that has not got all of the request.
+ * is writable. Reading stays armed all the time, so an answer that comes early is heard; it ends
+ * the exchange, and with it a connection that has not got all of the request.
  *
  * Nothing is sent twice that may have been acted on. Before a connection is used again it is looked
  * at, and left when the peer has closed it; if not one byte of the request can be written the next
@@ -37,7 +37,8 @@ enum {
     KEPT_OUT = 2048,
 };
 
-static const uint64_t QUIET = 10000000000; /* ns without a byte, when the request names no timeout */
+static const uint64_t QUIET =
+    10000000000; /* ns without a byte, when the request names no timeout */
 
 struct nh_http_direct {
     nh_http *http;
@@ -130,7 +131,8 @@ static void fail(nh_http_connection *own, CURLcode code) {
 
 /* The same for what libcurl has no words for. */
 static void fail_with(nh_http_connection *own, nh_err code, const char *text) {
-    nh_span host = nh_http_url_authority(nh_span_of(nh_value_get(own->exchange.base.request, "url")));
+    nh_span host =
+        nh_http_url_authority(nh_span_of(nh_value_get(own->exchange.base.request, "url")));
     end(own,
         nh_response_error(code, own->exchange.sent, "%.*s: %s", (int)host.length, host.bytes, text),
         false);
@@ -311,7 +313,8 @@ static void on_ready(nh_watch *watch, unsigned events) {
 
 /* ---------------------------------------------------------------- beginning */
 
-/* Puts the request together in `head`, and in exchange->body what does not go in one piece with it. */
+/* Puts the request together in `head`, and in exchange->body what does not go in one piece with it.
+ */
 static nh_http_head compose(nh_http_direct *direct, const nh_http_request *request,
                             const nh_http_url *url, nh_http_exchange *exchange, nh_error *error) {
     nh_span body;
@@ -370,9 +373,8 @@ static bool write_request(nh_http_connection *own) {
     exchange->written = 0;
     CURLcode code = write_first(own);
     if (code == CURLE_OK || code == CURLE_AGAIN) {
-        bool watched = code == CURLE_OK ||
-                       nh_watch_change(own->direct->http->loop, &own->watch,
-                                       NH_READABLE | NH_WRITABLE) == NH_OK;
+        bool watched = code == CURLE_OK || nh_watch_change(own->direct->http->loop, &own->watch,
+                                                           NH_READABLE | NH_WRITABLE) == NH_OK;
         if (!watched || !wake_by(own, next_look(own)))
             fail_with(own, NH_E_INTERNAL, "out of memory");
         return true;
@@ -457,8 +459,8 @@ static void open_for(nh_http_direct *direct, nh_http_origin *origin,
     uint64_t now = nh_loop_now(direct->http->loop);
     own->direct = direct;
     own->exchange = *exchange;
-    own->tls = nh_http_url_has_scheme(nh_span_of(nh_value_get(exchange->base.request, "url")),
-                                      "https://");
+    own->tls =
+        nh_http_url_has_scheme(nh_span_of(nh_value_get(exchange->base.request, "url")), "https://");
     own->job = (nh_multi_job){
         .prepare = prepare,
         .respond = respond,

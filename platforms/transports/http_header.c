@@ -1,6 +1,6 @@
 /* Collects the lines of a response's header, bounded, and gives them as a map. Thread: the
- * worker's. Costs a copy of the lines, and a sort of them at the end, without an allocation when they
- * are few.
+ * worker's. Costs a copy of the lines, and a sort of them at the end, without an allocation when
+ * they are few.
  */
 #include "platforms/transports/http_header.h"
 

@@ -23,8 +23,8 @@ enum { BUCKETS = 256, IDLE_SECONDS = 60 };
 static const uint64_t PATIENCE = 250000000; /* ns */
 
 struct nh_http_origin {
-    nh_http_origin *next; /* in its bucket */
-    nh_http_connection *idle; /* the last used first */
+    nh_http_origin *next;             /* in its bucket */
+    nh_http_connection *idle;         /* the last used first */
     nh_http_connection *first, *last; /* waiting for a place */
     nh_guard *guard;
     size_t users; /* its connections, in any state, and who holds it */

@@ -12,8 +12,8 @@ nh_http_pool *nh_http_pool_create(nh_http *http); /* NULL when out of memory */
 /* Closes those that are idle; there are no others. NULL is allowed. */
 void nh_http_pool_destroy(nh_http_pool *pool);
 
-/* The origin of a request, made when it is new; to be left with nh_http_pool_leave. It stays while it
- * has connections, too. NULL and an error: NH_E_INVALID (its guard), NH_E_INTERNAL. */
+/* The origin of a request, made when it is new; to be left with nh_http_pool_leave. It stays while
+ * it has connections, too. NULL and an error: NH_E_INVALID (its guard), NH_E_INTERNAL. */
 nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_request *request,
                                     const nh_http_url *url, nh_error *error);
 void nh_http_pool_leave(nh_http_pool *pool, nh_http_origin *origin);

@@ -156,7 +156,8 @@ static void take_connection(nh_http_reply *reply, nh_span value) {
 
 /* What a field says about the framing; false when it makes no sense. */
 static bool take_framing(nh_http_reply *reply, nh_span name, nh_span value) {
-    bool length = nh_span_is(name, "content-length"), coding = nh_span_is(name, "transfer-encoding");
+    bool length = nh_span_is(name, "content-length"),
+         coding = nh_span_is(name, "transfer-encoding");
     bool bare = reply->status < 200 || reply->status == 204 || reply->status == 304;
     if (nh_span_is(name, "connection"))
         take_connection(reply, value);
@@ -258,9 +259,9 @@ static nh_http_verdict take_chunk_size(nh_http_reply *reply, const char *bytes, 
     size_t digits = 0;
     for (; digits < length; digits++) {
         int c = bytes[digits];
-        int digit = is_digit((char)c)                            ? c - '0'
+        int digit = is_digit((char)c)                        ? c - '0'
                     : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
-                                                               : -1;
+                                                             : -1;
         if (digit < 0)
             break;
         if (digits == 15)
@@ -355,7 +356,8 @@ static size_t put_line(nh_http_reply *reply, const char *bytes, size_t length,
 
 static size_t put_body(nh_http_reply *reply, const char *bytes, size_t length,
                        nh_http_verdict *verdict) {
-    size_t count = reply->left >= 0 && (uint64_t)reply->left < length ? (size_t)reply->left : length;
+    size_t count =
+        reply->left >= 0 && (uint64_t)reply->left < length ? (size_t)reply->left : length;
     *verdict = NH_HTTP_MORE;
     if (!nh_text_put(&reply->body, bytes, count)) {
         *verdict = lost(reply, reply->body.over);

@@ -2,8 +2,8 @@
  *
  *     nh_http_reply_init(&reply, 65536, 65536);
  *     nh_http_reply_clear(&reply, false);
- *     do verdict = nh_http_reply_put(&reply, bytes, length, &used); while (verdict == NH_HTTP_MORE);
- *     … the peer closed: verdict = nh_http_reply_end(&reply);
+ *     do verdict = nh_http_reply_put(&reply, bytes, length, &used); while (verdict ==
+ * NH_HTTP_MORE); … the peer closed: verdict = nh_http_reply_end(&reply);
  *     nh_http_reply_term(&reply);
  *
  * The bytes may be cut anywhere. It knows nothing of sockets or libcurl.
@@ -36,7 +36,8 @@ typedef struct nh_http_reply {
     bool bodiless, old, chunked, close, alive, doubtful, any;
 } nh_http_reply;
 
-/* The caps are of all header bytes, interim responses and chunks' lines included, and of the body. */
+/* The caps are of all header bytes, interim responses and chunks' lines included, and of the body.
+ */
 void nh_http_reply_init(nh_http_reply *reply, size_t header_most, size_t body_most);
 void nh_http_reply_term(nh_http_reply *reply);
 /* Readies it for the next response; small buffers are kept. `bodiless`: to a HEAD request. */

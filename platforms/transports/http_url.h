@@ -12,8 +12,8 @@ typedef struct nh_http_url {
     nh_span path; /* with the query; may be empty or begin with `?` */
 } nh_http_url;
 
-/* Takes a plain URL apart: spans of it. False for one that is not plain: with a user, a fragment, an
- * IPv6 address, capitals in the host, dots to be resolved, or bytes that a cleaner would change.
+/* Takes a plain URL apart: spans of it. False for one that is not plain: with a user, a fragment,
+ * an IPv6 address, capitals in the host, dots to be resolved, or bytes that a cleaner would change.
  * Such a URL may be good; libcurl knows what to make of it. */
 bool nh_http_url_split(nh_span url, nh_http_url *out);
 

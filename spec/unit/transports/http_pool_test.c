@@ -1,5 +1,5 @@
-/* The pool of the http transport's direct way: which connections are kept, shared and given up, what
- * is repeated and what is not, and which requests go the other way. */
+/* The pool of the http transport's direct way: which connections are kept, shared and given up,
+ * what is repeated and what is not, and which requests go the other way. */
 #include "spec/unit/transports/harness.h"
 #include "spec/unit/transports/script_peer.h"
 
@@ -34,9 +34,9 @@ static void opens_no_more_than_it_needs(void) {
 
 /* Whatever the connection was made with makes it another one. */
 static void shares_only_what_is_the_same(void) {
-    static const char *const options[] = {
-        "", ",'verify':false", ",'guard':true,'guard_allow':['127.0.0.0/8']",
-        ",'guard':true,'guard_allow':['127.0.0.1']"};
+    static const char *const options[] = {"", ",'verify':false",
+                                          ",'guard':true,'guard_allow':['127.0.0.0/8']",
+                                          ",'guard':true,'guard_allow':['127.0.0.1']"};
     open_with(100);
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < 4; i++)
@@ -67,8 +67,7 @@ static void keeps_only_what_the_answer_allows(void) {
     for (size_t i = 0; i < sizeof closing / sizeof *closing; i++) {
         char host[32];
         strcpy(host, player_host());
-        player_play((script){
-            .bytes = closing[i], .length = strlen(closing[i]), .patient = true});
+        player_play((script){.bytes = closing[i], .length = strlen(closing[i]), .patient = true});
         int before = COUNT(opened);
         for (int round = 0; round < 2; round++)
             CHECK_INT(status_of(document("{'url':'http://%s:%d/'}", host, player.port)), 200);
@@ -82,9 +81,9 @@ static void gives_up_the_oldest(void) {
     open_with(2);
     for (int round = 0; round < 3; round++)
         for (int host = 1; host <= 3; host++)
-            CHECK_INT(status_of(document("{'url':'http://127.0.0.%d:%d/status/200'}", host,
-                                         plain.port)),
-                      200);
+            CHECK_INT(
+                status_of(document("{'url':'http://127.0.0.%d:%d/status/200'}", host, plain.port)),
+                200);
     CHECK_INT(COUNT(opened), 9);
     /* The other way needs a place, too. */
     CHECK_INT(status_of(document("{'url':'http://127.0.0.1:%d/status/200','headers':{'Host':'x'}}",
@@ -130,7 +129,8 @@ static void does_not_repeat_what_may_have_arrived(void) {
     player_play((script){.bytes = answer, .length = sizeof answer - 1, .then = true});
     CHECK_INT(status_of(document("{'url':'http://%s:%d/'}", host, player.port)), 200);
     int before = atomic_load(&player.accepted);
-    const nh_value *response = ask(document("{'url':'http://%s:%d/','body':'x'}", host, player.port));
+    const nh_value *response =
+        ask(document("{'url':'http://%s:%d/','body':'x'}", host, player.port));
     CHECK_ERROR(response, "network", "127.");
     CHECK(nh_value_bool(nh_value_get(response, "sent")));
     CHECK(nh_value_bool(nh_value_get(response, "retryable")));
@@ -152,8 +152,7 @@ static void drops_a_connection_that_speaks_unasked(void) {
     char host[32];
     strcpy(host, player_host());
     open_with(100);
-    player_play(
-        (script){.bytes = twice, .length = sizeof twice - 1, .split = sizeof answer - 1});
+    player_play((script){.bytes = twice, .length = sizeof twice - 1, .split = sizeof answer - 1});
     for (int i = 0; i < 3; i++) {
         const nh_value *response = ask(document("{'url':'http://%s:%d/'}", host, player.port));
         CHECK_STR(field(response, "body"), "ok");
@@ -170,8 +169,8 @@ static void cancels_at_every_stage(void) {
         exchange one;
         open_with(100);
         player_play((script){.bytes = bytes, .length = sizeof bytes - 1, .trickle = 200});
-        exchange_start(&one, document("{'url':'http://%s:%d/','body':'x'}", player_host(),
-                                      player.port));
+        exchange_start(&one,
+                       document("{'url':'http://%s:%d/','body':'x'}", player_host(), player.port));
         for (size_t i = 0; i < turns && !one.done; i++)
             turn(0.002);
         if (!one.done)

@@ -237,7 +237,8 @@ static void keeps_its_tls_connection(void) {
 #define SECURE "{'url':'https://127.0.0.1:%d/%s','verify':false}", secure.port
     ask(document(SECURE, "count"));
     const nh_value *response = ask(document(SECURE, "count"));
-    nh_doc *first = nh_doc_from_json(field(response, "body"), strlen(field(response, "body")), NULL);
+    nh_doc *first =
+        nh_doc_from_json(field(response, "body"), strlen(field(response, "body")), NULL);
     for (int i = 0; i < 20; i++) {
         CHECK_INT(number(ask(document(SECURE, "body/60000")), "status"), 200);
         turn(0); /* tickets of TLS 1.3 may come at any time */
@@ -253,8 +254,9 @@ static void sends_large_bodies(void) {
     static char text[600000], body[500000];
     memset(body, 'x', sizeof body - 1);
     for (int tls = 0; tls < 2; tls++) {
-        snprintf(text, sizeof text, "{\"url\":\"http%s://127.0.0.1:%d/echo\",\"verify\":false,"
-                                    "\"body\":\"%s\"}",
+        snprintf(text, sizeof text,
+                 "{\"url\":\"http%s://127.0.0.1:%d/echo\",\"verify\":false,"
+                 "\"body\":\"%s\"}",
                  tls ? "s" : "", tls ? secure.port : plain.port, body);
         const nh_value *response = ask(nh_doc_from_json(text, strlen(text), NULL));
         CHECK_ERROR(response, "too_large", "body is over"); /* it is echoed */
@@ -291,17 +293,18 @@ static void goes_through_a_proxy(void) {
 static const nh_value *play(script what, const char *options) {
     what.length = strlen(what.bytes);
     player_play(what);
-    return ask(document("{'url':'http://%s:%d/T0KEN','body':'x'%s}", player_host(), player.port,
-                        options));
+    return ask(
+        document("{'url':'http://%s:%d/T0KEN','body':'x'%s}", player_host(), player.port, options));
 }
 
 static void tells_what_broke(void) {
-    const nh_value *response = play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"},
-                                    "");
+    const nh_value *response =
+        play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"}, "");
     CHECK_ERROR(response, "network", "127.");
     CHECK(nh_value_bool(nh_value_get(response, "sent")));
     CHECK(!strstr(field(response, "message"), "T0KEN"));
-    response = play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", .reset = true}, "");
+    response =
+        play((script){.bytes = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx", .reset = true}, "");
     CHECK_ERROR(response, "network", "127.");
     CHECK(nh_value_bool(nh_value_get(response, "sent")));
     response = play((script){.bytes = "", .reset = true}, "");
@@ -317,8 +320,8 @@ static void hears_early_answers(void) {
                                 "Content-Length: 3\r\n\r\nbig";
     static char text[1200000], body[1000000];
     memset(body, 'x', sizeof body - 1);
-    player_play((script){
-        .bytes = bytes, .length = sizeof bytes - 1, .deaf = true, .patient = true});
+    player_play(
+        (script){.bytes = bytes, .length = sizeof bytes - 1, .deaf = true, .patient = true});
     snprintf(text, sizeof text, "{\"url\":\"http://%s:%d/\",\"body\":\"%s\"}", player_host(),
              player.port, body);
     const nh_value *response = ask(nh_doc_from_json(text, strlen(text), NULL));
@@ -367,13 +370,15 @@ static void leaves_connections_that_the_peer_closed(void) {
         while (atomic_load(&player.closed) < atomic_load(&player.accepted))
             turn(0.01);
         turn(0.01);
-        before = i == 0 ? atomic_load(&player.accepted) : before; /* those of other tests are gone */
+        before =
+            i == 0 ? atomic_load(&player.accepted) : before; /* those of other tests are gone */
     }
     CHECK_INT(atomic_load(&player.accepted) - before, 4);
 }
 
 static void guards_kept_connections_too(void) {
-    static const char open[] = "{" URL "status/200'}", guarded[] = "{" URL "status/200','guard':true}",
+    static const char open[] = "{" URL "status/200'}",
+                      guarded[] = "{" URL "status/200','guard':true}",
                       allowed[] = "{" URL "status/200','guard':true,'guard_allow':['127.0.0.0/8']}";
     CHECK_INT(number(ask(document(open, plain.port)), "status"), 200);
     CHECK_ERROR(ask(document(guarded, plain.port)), "invalid", "the guard refuses");

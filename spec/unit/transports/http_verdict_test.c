@@ -194,9 +194,9 @@ static void agrees_with_libcurl_but_where_it_says_so(void) {
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
         script what = {.bytes = tests[i].bytes, .length = strlen(tests[i].bytes)};
         nh_doc *ours = verdict_of(&direct, what, "GET"), *theirs = verdict_of(&multi, what, "GET");
-        bool good = tests[i].ours ? strcmp(code_of(ours), tests[i].ours) == 0 &&
-                                        !is_same(ours, theirs)
-                                  : is_same(ours, theirs);
+        bool good = tests[i].ours
+                        ? strcmp(code_of(ours), tests[i].ours) == 0 && !is_same(ours, theirs)
+                        : is_same(ours, theirs);
         CHECK(good);
         if (!good)
             show_verdicts(&what, ours, theirs);
@@ -322,7 +322,8 @@ static size_t mutate(char *bytes, size_t length, size_t room) {
     return length;
 }
 
-/* Ours may refuse what libcurl takes. It never takes what libcurl refuses, nor reads it otherwise. */
+/* Ours may refuse what libcurl takes. It never takes what libcurl refuses, nor reads it otherwise.
+ */
 static void is_never_laxer_than_libcurl(void) {
     double end = seconds_now() + SECONDS;
     int tried = 0, taken = 0, refused = 0;

@@ -1,6 +1,6 @@
-/* script_peer.h — a server that plays bytes: it accepts, reads a request, writes what it is told to,
- * in two pieces if that is wanted, and ends the connection. It listens on all of 127.0.0.0/8, so that
- * a test can have as many hosts as it likes.
+/* script_peer.h — a server that plays bytes: it accepts, reads a request, writes what it is told
+ * to, in two pieces if that is wanted, and ends the connection. It listens on all of 127.0.0.0/8,
+ * so that a test can have as many hosts as it likes.
  */
 #ifndef NH_SPEC_SCRIPT_PEER_H
 #define NH_SPEC_SCRIPT_PEER_H
@@ -19,11 +19,11 @@
 typedef struct script {
     const char *bytes;
     size_t length;
-    size_t split; /* where the second piece begins; 0: in one */
-    bool reset;   /* ends with a RST instead of a FIN */
-    bool deaf;    /* does not read the request first */
-    bool then;    /* reads one more request, and ends the connection without an answer to it */
-    bool patient; /* reads on until the other side ends the connection */
+    size_t split;     /* where the second piece begins; 0: in one */
+    bool reset;       /* ends with a RST instead of a FIN */
+    bool deaf;        /* does not read the request first */
+    bool then;        /* reads one more request, and ends the connection without an answer to it */
+    bool patient;     /* reads on until the other side ends the connection */
     unsigned trickle; /* microseconds between single bytes; 0: all at once */
 } script;
 
@@ -32,6 +32,7 @@ static struct {
     pthread_t thread;
     pthread_mutex_t lock;
     script now;
+    char bytes[1 << 16]; /* of `now`: a copy, for the test goes on while it is played */
     atomic_int accepted, closed;
 } player = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -72,14 +73,17 @@ static inline void player_answer(int fd, const script *now) {
         at += count;
         if (!now->trickle)
             first = now->length;
-        if (at < now->length) /* for the other side to read it alone; if it does not, less is tested */
+        if (at <
+            now->length) /* for the other side to read it alone; if it does not, less is tested */
             usleep(now->trickle ? now->trickle : 500);
     }
 }
 
 static inline void player_serve(int fd) {
+    static char bytes[sizeof player.bytes];
     pthread_mutex_lock(&player.lock);
     script now = player.now;
+    now.bytes = memcpy(bytes, player.bytes, now.length);
     pthread_mutex_unlock(&player.lock);
     int yes = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -125,8 +129,11 @@ static inline void player_stop(void) {
 }
 
 static inline void player_play(script what) {
+    if (what.length > sizeof player.bytes)
+        abort();
     pthread_mutex_lock(&player.lock);
     player.now = what;
+    memcpy(player.bytes, what.bytes, what.length);
     pthread_mutex_unlock(&player.lock);
 }
 
