@@ -4,9 +4,9 @@
  * calls, which may block, are made outside of them. Handlers, not a mask and a signalfd: a mask
  * would pass to the programs that the script starts. cli_signals_stop waits for a drain or a reload
  * that is under way. A script may have caught the error
- * that ends it, or be in a callback, whose errors end nothing: once the hubs are drained it is told
- * again and again, and when that does not help (it may wait for something else), the thread ends
- * the process.
+ * that ends it, or be in a callback, whose errors end nothing: some time after the hubs are drained
+ * it is told again and again, and when that does not help (it may wait for something else), the
+ * thread ends the process.
  *
  * A terminal that closes sends SIGHUP, too. Then nobody is there to want new rules: when one of the
  * three standard descriptors was a terminal and no longer is, SIGHUP means what SIGTERM does.
@@ -27,7 +27,9 @@
 #include "runtime/cli/term.h"
 #include "runtime/notifyhub.h"
 
-/* How often a script is told to end after its hubs have, and how long that may take it. */
+/* What a script has after its hubs' end to put things in order; then it is told again to end, this
+ * often and so far apart. */
+#define GRACE_MILLISECONDS    2000
 #define REMINDERS             20
 #define REMINDER_MILLISECONDS 100
 
@@ -124,20 +126,28 @@ static bool next_bytes(char bytes[static BYTES + 1], int milliseconds) {
     return true;
 }
 
-static void drain(void) {
+/* Waits for the script's end. False: it has not come. */
+static bool ends_within(int milliseconds) {
     char ignored[BYTES + 1];
+    while (!atomic_load(&state.ended) && next_bytes(ignored, milliseconds))
+        ;
+    return atomic_load(&state.ended);
+}
+
+static void drain(void) {
     state.left = nh_hubs_close(CLI_DRAIN_SECONDS);
     if (state.left)
         cli_complain(state.command, "%zu messages were not settled within %d s of SIGTERM",
                      state.left, CLI_DRAIN_SECONDS);
+    if (ends_within(GRACE_MILLISECONDS))
+        return;
     atomic_store(&state.drained, true);
-    for (int i = 0; i < REMINDERS && !atomic_load(&state.ended); i++) {
+    for (int i = 0; i < REMINDERS; i++) {
         pthread_kill(state.first, SIGHUP);
-        while (!atomic_load(&state.ended) && next_bytes(ignored, REMINDER_MILLISECONDS))
-            ;
+        if (ends_within(REMINDER_MILLISECONDS))
+            return;
     }
-    if (!atomic_load(&state.ended))
-        end_process();
+    end_process();
 }
 
 static void *attend(void *unused) {

@@ -20,8 +20,17 @@ local hub = assert(notifyhub.new {
   targets = { sink = url, hole = hole }, retry = { attempts = 5 },
   transport = { timeout = 600, connect_timeout = 600 },
 })
-local accepted = 0
-local told <close> = setmetatable({}, { __close = function() print("accepted " .. accepted) end })
+local accepted, batches = 0, {}
+-- Told when all has ended: how many were accepted, and what became of those that were not delivered.
+local told <close> = setmetatable({}, { __close = function()
+  hub:close(100)
+  print("accepted " .. accepted)
+  for _, batch in ipairs(batches) do
+    for _, receipt in ipairs(batch:wait(0) or {}) do
+      if receipt.status ~= "delivered" then print("failed", receipt.code, receipt.error) end
+    end
+  end
+end })
 if hole then assert(hub:send_async { title = "h", body = "b", targets = { "hole" } }) end
 print "ready"
 io.stdout:flush()
@@ -30,7 +39,7 @@ while true do
   for index = 1, 100 do
     messages[index] = { title = "~m" .. accepted + index .. "~", body = ("x"):rep(200), targets = { "sink" } }
   end
-  assert(hub:send_batch(messages))
+  batches[#batches + 1] = assert(hub:send_batch(messages))
   accepted = accepted + 100
   while hub:stats().pending > 2500 do hub:poll(0.01) end
 end
@@ -56,7 +65,7 @@ local function run(sink, seconds, path, hole)
   while not io.open(out .. ".status") and torture.now() < began + DRAIN + 30 * torture.slow do os.execute "sleep 0.05" end
   local done = {
     status = tonumber(slurp(out .. ".status")), took = torture.now() - began, err = slurp(out .. ".err"),
-    accepted = tonumber(slurp(out .. ".out"):match "accepted (%d+)"),
+    accepted = tonumber(slurp(out .. ".out"):match "accepted (%d+)"), failed = slurp(out .. ".out"):match "failed[^\n]*",
   }
   if not done.status then
     torture.shell("kill -KILL %s", pid)
@@ -75,7 +84,7 @@ repeat
     for index = 1, done.accepted or 0 do accepted["m" .. index] = true end
     local account = hostile.account(accepted, sink:stop())
     local fine = check(done.status == 0, "%s: ended with %s: %s", path, tostring(done.status), done.err)
-      and check(done.err == "", "%s: %s", path, done.err)
+      and check(done.err == "", "%s: %s", path, done.err) and check(not done.failed, "%s: %s", path, done.failed)
     bad = bad + (fine and 0 or 1)
     check(account.accepted > 0, "%s: nothing was accepted", path)
     check(account.lost == 0 and account.duplicates == 0, "%s: of %d messages %d are lost, %d came twice: %s", path,
