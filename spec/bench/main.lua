@@ -40,7 +40,7 @@ local function read_options(words)
   for _, name in ipairs(SCENARIOS) do known[name] = true end
   local index = 1
   local flags = {
-    ["--quick"] = function() options.repetitions, options.scale = 3, 0.2 end,
+    ["--quick"] = function() options.repetitions, options.scale = 3, 0.15 end,
     ["--smoke"] = function() options.repetitions, options.scale, options.smoke = 1, 0.002, true end,
     ["--write"] = function() options.write = true end,
     ["--check"] = function() options.check = true end,
