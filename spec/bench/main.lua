@@ -40,7 +40,7 @@ local function read_options(words)
   for _, name in ipairs(SCENARIOS) do known[name] = true end
   local index = 1
   local flags = {
-    ["--quick"] = function() options.repetitions, options.scale = 3, 0.2 end,
+    ["--quick"] = function() options.repetitions, options.scale = 3, 0.15 end,
     ["--smoke"] = function() options.repetitions, options.scale, options.smoke = 1, 0.002, true end,
     ["--write"] = function() options.write = true end,
     ["--check"] = function() options.check = true end,
@@ -110,18 +110,20 @@ local function print_section(section)
 end
 
 local function write_document(bench, where)
-  local texts = { circumstances = where .. "." }
+  local texts, images = { circumstances = where .. "." }, {}
+  os.execute("mkdir -p " .. PLOTS)
+  for _, one in ipairs(bench.plots) do
+    if not plot.draw(PLOTS, one) then bench:fail("plot " .. one.file, "gnuplot failed") end
+    images[one.section] = ("%s![%s](plots/%s)\n\n"):format(images[one.section] or "", one.title, one.file)
+  end
   for _, section in ipairs(bench.sections) do
     local parts = { #section.rows > 0 and report.markdown(section.head, section.rows) or nil }
     for _, note in ipairs(section.notes) do parts[#parts + 1] = note end
+    parts[#parts + 1] = images[section.name] and images[section.name]:gsub("%s+$", "") or nil
     texts[section.name] = "\n" .. table.concat(parts, "\n\n") .. "\n"
   end
   texts.goals = "\n" .. report.markdown(Bench.GOALS, bench.goals) .. "\n"
   document.write(DOCUMENT, texts)
-  os.execute("mkdir -p " .. PLOTS)
-  for _, one in ipairs(bench.plots) do
-    if not plot.draw(PLOTS, one) then bench:fail("plot " .. one.file, "gnuplot failed") end
-  end
 end
 
 -- Whether all are met.

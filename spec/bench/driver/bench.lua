@@ -25,9 +25,10 @@ function Bench:count(number, least)
   return math.max(math.floor(number * self.settings.scale), least or 20)
 end
 
---- The first of a list in a smoke run, else all of it.
-function Bench:some(list, number)
-  return self.settings.smoke and table.move(list, 1, number, 1, {}) or list
+--- The first `smoke` of a list in a smoke run, the first `quick` in a quick one (all, when absent), else all.
+function Bench:some(list, smoke, quick)
+  local number = self.settings.smoke and smoke or self.settings.scale < 1 and quick or #list
+  return table.move(list, 1, number, 1, {})
 end
 
 --- Seconds for what runs for a time; wrk takes whole ones.
@@ -114,7 +115,7 @@ function Bench:point(plot, line, x, y)
   if not self.plots[plot] then
     self.plots[plot] = { lines = {} }
     self.plots[#self.plots + 1] = plot
-    plot.lines = {}
+    plot.lines, plot.section = {}, self.section.name
   end
   local points = self.plots[plot].lines[line]
   if not points then

@@ -15,7 +15,7 @@ local function read(text, took)
 end
 
 local function program(name, words, side)
-  return { name = name, needs = words[1], run = function() return read(process.run(words, { side = side or "client" })) end }
+  return { name = name, needs = words[1], run = function() return read(process.run(words, { side = side or "client", seconds = 120 })) end }
 end
 
 --- NotifyHub, by a program of spec/bench/hub.
@@ -54,7 +54,7 @@ end
 
 --- wrk runs for a time: its processor time is all that it took, connecting included.
 function M.wrk(http, in_flight, seconds, threads, side)
-  local words = { "wrk", "-t" .. (threads or 1), "-c" .. in_flight, ("-d%ds"):format(seconds), "-s", "spec/bench/peers/wrk.lua",
+  local words = { "wrk", "-t" .. (threads or 1), "-c" .. in_flight, ("-d%ds"):format(seconds), "--timeout", "20s", "-s", "spec/bench/peers/wrk.lua",
                   ("http://%s/bench"):format(http) }
   return {
     name = threads and ("wrk, %d threads"):format(threads) or "wrk", needs = "wrk",

@@ -13,11 +13,12 @@ return {
   run = function(bench)
     local peers, http = bench.peers, bench.process.sink().http
     local at = {}
-    for _, level in ipairs(bench:some(LEVELS, 2)) do
-      local in_flight, count = level[1], bench:count(level[2])
+    for _, level in ipairs(bench:some(LEVELS, 2, 4)) do
+      local in_flight = level[1]
+      local count = math.max(bench:count(level[2]), bench.settings.smoke and 0 or in_flight)
       local ruled = "NotifyHub with rules"
       local results = bench:compare(("%d in flight"):format(in_flight), {
-        peers.raw(http, count, in_flight), peers.wrk(http, in_flight, 1), peers.curl(http, count, in_flight),
+        peers.raw(http, count, in_flight), peers.wrk(http, in_flight, in_flight > 1000 and 5 or 1), peers.curl(http, count, in_flight),
         peers.saturate("NotifyHub", http, count, in_flight),
         peers.saturate(ruled, http, count, in_flight, { rules = RULES }),
       }, "wrk")
