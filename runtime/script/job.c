@@ -77,7 +77,11 @@ nh_progress nh_job_advance(nh_strand *s, nh_error *error) {
     lua_State *L = s->owner->vm->L;
     int job = lua_gettop(L) - 1;
     luaL_checkstack(L, 8, NULL);
+    /* Who sends may be a script, which goes on within its limits afterwards. */
+    nh_limiter *limiter = nh_limiter_of(L);
+    nh_slice outer = nh_limiter_enter(limiter, L);
     nh_progress progress = advance(s, job, error);
+    nh_limiter_leave(limiter, &outer);
     s->waits = progress == NH_WAITS;
     lua_settop(L, job - 1);
     return progress;

@@ -71,6 +71,19 @@ describe("rules", function()
     assert.matches("^error .*pattern", try "('a'):rep(2000):find('a-a-a-a-a-b')")
   end)
 
+  it("are still limited after a send that ended at once, whose words ran within limits of their own", function()
+    local hub = rules.open({ ["a.lua"] = [[
+      template("broken", { title = "t", body = "{% for _ = 1, 2 do %}{% error('no words') %}{% end %}" })
+      route { handle = function(message)
+        local told = send(message, "sink", { template = "broken" })
+        assert(not told.ok and told.attempts == 0)
+        local kept = {}
+        for index = 1, 200000 do kept[index] = ("x"):rep(1000) .. index end
+      end }]] }, { limits = { slice = 5 } })
+    local _, _, code = hub:send({ title = "t" }, rules.LONG)
+    assert.equal("script_memory", code)
+  end)
+
   it("have no finalizers that run outside of their limits", function()
     local hub = rules.open({ ["a.lua"] = [[
       route { handle = function()
