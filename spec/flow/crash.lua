@@ -141,7 +141,7 @@ local function poison()
     while hub:stats().journal.depth > 0 do hub:poll(0.01) end
     for _, letter in ipairs(hub:dead_letters()) do print(letter.id, letter.code, letter.crashes) end
   ]]):format(root .. "/rules", root .. "/journal.db", sink.url .. "/"))
-  local crashes, told = 0, nil
+  local crashes, told = 0
   repeat
     -- The last one is not aborted, unless it hangs.
     local patience = crashes < 3 and 2 * torture.slow or 100

@@ -37,12 +37,12 @@ end
 local function fields()
   local code = read "runtime/core/message.c"
   local set = {}
-  for prefix, owner in pairs { [""] = "message_fields", ["targets[]."] = "check_targets", ["attachments[]."] = "check_attachments",
+  for prefix, owner in pairs { [""] = "message_fields", ["targets[]."] = "check_target", ["attachments[]."] = "check_attachment",
                                ["retry."] = "check_retry" } do
     local from = prefix == "" and code:find("field " .. owner .. "[]", 1, true)
       or code:find("field fields[]", assert(code:find("static nh_err " .. owner .. "(", 1, true)), true)
     local body = code:sub(from, assert(code:find("};", from, true)))
-    for name in body:gmatch '{"([%w_]+)",%s*check_' do
+    for name in body:gmatch 'FIELD%("([%w_]+)",%s*check_' do
       set[prefix .. name] = true
     end
   end
