@@ -1,6 +1,7 @@
 /* journal.c — what the journal costs beside SQLite: durable messages of ~500 bytes a second, in
- * batches, against a bare loop that commits the same rows in the same batches; then the latency of
- * acceptance when 20,000 messages a second are offered one by one.
+ * batches, against a bare loop that commits the same rows in the same batches, and of the same
+ * batches through nh_hub_send_batch into a hub that delivers none of them; then how long the hub's
+ * call takes, and the latency of acceptance when 20,000 messages a second are offered one by one.
  *
  *     build/spec/bench/journal [DIRECTORY] [MESSAGES]
  *
@@ -17,6 +18,7 @@
 
 #include "runtime/core/clock.h"
 #include "runtime/store/store.h"
+#include "spec/unit/hub/fake.h"
 
 enum { ROUNDS = 3, PAYLOAD = 500, OFFERED = 20000, SENDERS = 4, LARGEST = 1000 };
 
@@ -174,6 +176,48 @@ static double journal(size_t count, size_t batch, bool acks) {
     return (double)count / seconds;
 }
 
+/* ---------------------------------------------------------------------- hub */
+
+static double held[1000000]; /* ms of each call of the last round */
+
+/* A hub whose one worker is held by the first message. */
+static double hub(size_t count, size_t batch, size_t *calls) {
+    nh_error error;
+    char text[1024], body[PAYLOAD - 40];
+    forget("hub");
+    memset(body, 'x', sizeof body - 1);
+    body[sizeof body - 1] = '\0';
+    snprintf(text, sizeof text,
+             "{\"workers\":{\"max\":1,\"in_flight\":1},\"queue\":{\"journal\":\"%s\","
+             "\"journal_bytes\":8589934592}}",
+             path("hub"));
+    nh_doc *config = nh_doc_from_json(text, strlen(text), &error);
+    nh_hub *made = nh_hub_open_with(config, &fake_engine, fake_transports, &error);
+    if (!made)
+        stop("hub", error.message);
+    snprintf(text, sizeof text, "{\"title\":\"hold\",\"body\":\"%s\"}", body);
+    nh_doc *message = nh_doc_from_json(text, strlen(text), &error);
+    const nh_doc *messages[LARGEST];
+    for (size_t i = 0; i < batch; i++)
+        messages[i] = message;
+    *calls = 0;
+    uint64_t start = nh_monotonic();
+    for (size_t i = 0; i < count; i += batch) {
+        uint64_t at = nh_monotonic();
+        nh_batch *sent = nh_hub_send_batch(made, messages, batch, &error);
+        if (!sent)
+            stop("send_batch", error.message);
+        nh_batch_unref(sent);
+        held[(*calls)++] = (double)(nh_monotonic() - at) / 1e6;
+    }
+    double seconds = (double)(nh_monotonic() - start) / 1e9;
+    nh_hub_unref(made);
+    nh_doc_unref(message);
+    nh_doc_unref(config);
+    forget("hub");
+    return (double)count / seconds;
+}
+
 /* ------------------------------------------------------------------- latency */
 
 typedef struct offered {
@@ -269,18 +313,23 @@ int main(int argc, char **argv) {
     if (count < LARGEST)
         stop("MESSAGES", "at least 1000");
     count -= count % LARGEST;
-    printf("%6s %12s %12s %6s %14s\n", "batch", "bare/s", "journal/s", "ratio", "with acks/s");
+    printf("%6s %12s %12s %6s %14s %12s %6s %10s %10s\n", "batch", "bare/s", "journal/s", "ratio",
+           "with acks/s", "hub/s", "ratio", "p50 ms", "p99 ms");
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
-        double results[3][ROUNDS];
+        double results[4][ROUNDS];
+        size_t calls = 0;
         size_t messages = batches[i] == 1 ? count / 10 : count;
         for (int round = 0; round < ROUNDS; round++) {
             results[0][round] = bare(messages, batches[i]);
             results[1][round] = journal(messages, batches[i], false);
             results[2][round] = journal(messages, batches[i], true);
+            results[3][round] = hub(messages, batches[i], &calls);
         }
         double loop = quantile(results[0], ROUNDS, 0.5), ours = quantile(results[1], ROUNDS, 0.5);
-        printf("%6zu %12.0f %12.0f %6.2f %14.0f\n", batches[i], loop, ours, ours / loop,
-               quantile(results[2], ROUNDS, 0.5));
+        double whole = quantile(results[3], ROUNDS, 0.5);
+        double p50 = quantile(held, calls, 0.5), p99 = quantile(held, calls, 0.99);
+        printf("%6zu %12.0f %12.0f %6.2f %14.0f %12.0f %6.2f %10.2f %10.2f\n", batches[i], loop,
+               ours, ours / loop, quantile(results[2], ROUNDS, 0.5), whole, whole / loop, p50, p99);
         fflush(stdout);
     }
     latency(count);
