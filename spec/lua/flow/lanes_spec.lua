@@ -38,8 +38,11 @@ describe("a host", function()
     local batch = assert(hub:send_batch(messages))
     support.eventually(function() return hub:stats().workers.asleep == 120 end)
     assert(batch:wait(60))
-    local came = entries "/slow/0.01"
-    assert.equal(120, #came)
+    local came = {} -- the ledger is written a moment later
+    support.eventually(function()
+      came = entries "/slow/0.01"
+      return #came == 120
+    end)
     local counts = { low = 0, normal = 0, high = 0, urgent = 0 }
     for index = 1, 30 do -- two rounds of fifteen
       local priority = came[index].id:match "%a+"
@@ -105,8 +108,9 @@ describe("a host", function()
     for _, receipt in ipairs(assert(assert(hub:send_batch(messages)):wait(60))) do
       assert.equal("delivered", receipt.status, receipt.error)
     end
+    support.eventually(function() return hostile.account(accepted, sink:read()).lost == 0 end)
     local account = hostile.account(accepted, sink:read())
-    assert.same({ 400, 0, 0 }, { account.delivered, account.lost, account.unknown })
+    assert.same({ 400, 0 }, { account.delivered, account.unknown })
     -- An answer that the reset overtook was not read: that message has to come again.
     for _, entry in ipairs(entries "/end/after") do assert.equal(1, entry.attempt) end
   end)
