@@ -103,8 +103,9 @@ nh_err nh_shared_ttl(nh_shared *shared, const char *key, size_t length, double *
                      nh_error *error);
 
 /* Up to `most` keys that begin with `prefix`, as an array in their order of bytes. Walks the whole
- * dictionary: for tests and tools. Those that begin with a zero byte are the runtime's own (turns of
- * choices) and are listed only when the prefix asks for them. Which ones are left out when there are more is not said. */
+ * dictionary: for tests and tools. Those that begin with a zero byte are the runtime's own (turns
+ * of choices) and are listed only when the prefix asks for them. Which ones are left out when there
+ * are more is not said. */
 nh_doc *nh_shared_keys(nh_shared *shared, const char *prefix, size_t length, size_t most,
                        nh_error *error);
 void nh_shared_read(nh_shared *shared, nh_shared_figures *figures);

@@ -83,8 +83,8 @@ typedef struct nh_store_item {
     double window; /* seconds from now */
 
     /* What came of it, when done. */
-    nh_row row;                /* 0 when it is a duplicate */
-    bool leased;               /* as `take` asked */
+    nh_row row;     /* 0 when it is a duplicate */
+    bool leased;    /* as `take` asked */
     bool duplicate; /* a message with this key was accepted before, whose id is written to: */
     char *first;    /* room for NH_ID_MAX + 1 bytes, with a key; the caller's */
 } nh_store_item;

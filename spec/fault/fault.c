@@ -1,5 +1,5 @@
-/* fault.c — the wrappers. Thread: any. A wrapper that has nothing to note and nothing to let fail costs
- * one look at an atomic. */
+/* fault.c — the wrappers. Thread: any. A wrapper that has nothing to note and nothing to let fail
+ * costs one look at an atomic. */
 #include "spec/fault/fault.h"
 
 #include <dirent.h>
@@ -17,8 +17,8 @@ static fault_notes *_Atomic listening;
 static const fault_place *_Atomic armed;
 static _Atomic uint64_t left; /* calls until it fails */
 static atomic_bool happened;
-static _Thread_local bool inside;    /* backtrace and the notes call malloc, too */
-static _Thread_local int again;      /* so many calls of Lua's allocator fail, too */
+static _Thread_local bool inside; /* backtrace and the notes call malloc, too */
+static _Thread_local int again;   /* so many calls of Lua's allocator fail, too */
 
 void fault_listen(fault_notes *notes) {
     atomic_store(&listening, notes);
@@ -59,8 +59,8 @@ static void note(fault_notes *notes, uint64_t key, const char *call, void *const
     }
 }
 
-/* Whether this call is to fail; `caller` is where it returns to, and tells most places apart without
- * looking further. */
+/* Whether this call is to fail; `caller` is where it returns to, and tells most places apart
+ * without looking further. */
 static bool fails_at(const char *call, void *caller) {
     enum { OWN = 3 }; /* this function, the wrapper, and a sanitizer's backtrace */
     fault_notes *notes = atomic_load_explicit(&listening, memory_order_relaxed);

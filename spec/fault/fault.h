@@ -1,6 +1,6 @@
-/* fault.h — calls of the system that fail on purpose: the linker puts these wrappers (--wrap) in the
- * place of malloc, open, pthread_create … wherever our own code calls them, and Lua's allocator.
- * Libraries call the real ones.
+/* fault.h — calls of the system that fail on purpose: the linker puts these wrappers (--wrap) in
+ * the place of malloc, open, pthread_create … wherever our own code calls them, and Lua's
+ * allocator. Libraries call the real ones.
  *
  * A call is known by its place: the addresses of those who led to it. A run that only listens notes
  * how often each place is reached; another has the n-th call of one place fail. Addresses are the

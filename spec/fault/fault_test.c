@@ -3,9 +3,9 @@
  *
  *     fault_test [SECONDS]
  *
- * First a child lives the scenario and notes every place that calls something that can fail, and how
- * often. Then, for as many seconds, each child has one call of one place fail: the first call of
- * every place, then others. Leaks are found where the build has a sanitizer that finds them.
+ * First a child lives the scenario and notes every place that calls something that can fail, and
+ * how often. Then, for as many seconds, each child has one call of one place fail: the first call
+ * of every place, then others. Leaks are found where the build has a sanitizer that finds them.
  */
 #include <dlfcn.h>
 #include <execinfo.h>
@@ -188,7 +188,8 @@ static void try_one(trial *running, size_t jobs, const fault_place *place, uint6
     }
 }
 
-/* The call of a place that a round tries; 0: none is left. First, last, then twice as many as before. */
+/* The call of a place that a round tries; 0: none is left. First, last, then twice as many as
+ * before. */
 static uint64_t nth_of(const fault_place *place, unsigned round) {
     uint64_t calls = place->calls;
     if (round < 2)

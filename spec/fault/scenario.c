@@ -1,5 +1,5 @@
-/* scenario.c — the calls of a program that uses a hub, each with its failure looked at. Nothing of its
- * own is allocated: what fails is the library's. */
+/* scenario.c — the calls of a program that uses a hub, each with its failure looked at. Nothing of
+ * its own is allocated: what fails is the library's. */
 #include "spec/fault/scenario.h"
 
 #include <stdio.h>
@@ -134,7 +134,8 @@ static void send_all(life *l) {
         "{\"id\":\"handled\",\"title\":\"T\",\"metadata\":{\"kind\":\"handled\","
         "\"to\":\"json://@/y\"}}",
         "{\"id\":\"refused\",\"title\":\"T\",\"targets\":[\"json://127.0.0.1:1/\"]}",
-        "{\"id\":\"templated\",\"title\":\"T\",\"body\":\"B\",\"metadata\":{\"kind\":\"templated\"}}",
+        "{\"id\":\"templated\",\"title\":\"T\",\"body\":\"B\",\"metadata\":{\"kind\":\"templated\"}"
+        "}",
         "{\"id\":\"named\",\"title\":\"T\",\"targets\":[\"everybody\",\"nobody\"]}",
     };
     char text[TEXT_MAX];
@@ -158,8 +159,8 @@ static void send_batch(life *l) {
     nh_error error = NO_ERROR;
     bool all = true;
     for (int i = 0; i < COUNT; i++) {
-        snprintf(text, sizeof text, "{\"id\":\"b%d\",\"title\":\"T\",\"targets\":[\"json://%s/b\"]}",
-                 i, l->s->http);
+        snprintf(text, sizeof text,
+                 "{\"id\":\"b%d\",\"title\":\"T\",\"targets\":[\"json://%s/b\"]}", i, l->s->http);
         docs[i] = read_json(l, text);
         all = all && docs[i];
     }
@@ -173,9 +174,8 @@ static void send_batch(life *l) {
 }
 
 static void cancel_one(life *l) {
-    nh_handle *later =
-        send_text(l, "{\"id\":\"later\",\"title\":\"T\",\"deliver_at\":9000000000,"
-                     "\"targets\":[\"console://stderr\"]}");
+    nh_handle *later = send_text(l, "{\"id\":\"later\",\"title\":\"T\",\"deliver_at\":9000000000,"
+                                    "\"targets\":[\"console://stderr\"]}");
     if (later && !nh_handle_cancel(later))
         wrong(l, "nh_handle_cancel", "a message that waits was not cancelled");
 }

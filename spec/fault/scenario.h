@@ -7,8 +7,8 @@ typedef struct scenario {
     const char *folder, *http, *smtp;
 } scenario;
 
-/* Opens a hub, sends, reloads, cancels, asks, closes. Whatever fails must be told, and what was accepted
- * must settle once. Prints what does not hold and returns how often that was. */
+/* Opens a hub, sends, reloads, cancels, asks, closes. Whatever fails must be told, and what was
+ * accepted must settle once. Prints what does not hold and returns how often that was. */
 int scenario_run(const scenario *s);
 
 /* Writes the rules into the folder. */

@@ -1,5 +1,6 @@
-/* config_fuzz.c — the text of a configuration file: read in its sandbox and prepared as a hub does when
- * it is opened. It is refused with a reason, or becomes a configuration with every default in place. */
+/* config_fuzz.c — the text of a configuration file: read in its sandbox and prepared as a hub does
+ * when it is opened. It is refused with a reason, or becomes a configuration with every default in
+ * place. */
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-/* document_fuzz.c — packed bytes from anywhere (a journal, another process): refused with a reason, or
- * a document that can be read, rewritten, written as JSON and become a message. */
+/* document_fuzz.c — packed bytes from anywhere (a journal, another process): refused with a reason,
+ * or a document that can be read, rewritten, written as JSON and become a message. */
 #include "runtime/core/doc.h"
 #include "spec/fuzz/fuzz.h"
 
@@ -51,14 +51,14 @@ static void must_be_rewritten(const nh_doc *doc) {
     nh_doc_unref(twice);
 }
 
-/* JSON can hold any document. What it makes of one stands: read and written again it is the same. */
+/* JSON can hold any document. What it makes of one stands: read and written again it is the same.
+ */
 static void must_have_json(const nh_doc *doc) {
     nh_error error = FUZZ_ERROR;
     char *text = nh_doc_to_json(doc);
     MUST(text && nh_utf8_valid(text, strlen(text)) && !strchr(text, '\n'));
-    nh_doc *read = text[0] == '{' || text[0] == '['
-                       ? nh_doc_from_json(text, strlen(text), &error)
-                       : NULL;
+    nh_doc *read =
+        text[0] == '{' || text[0] == '[' ? nh_doc_from_json(text, strlen(text), &error) : NULL;
     if (read) {
         char *again = nh_doc_to_json(read);
         MUST(again && strcmp(text, again) == 0);

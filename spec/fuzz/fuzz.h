@@ -2,9 +2,9 @@
  *
  *     int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  *
- * which does with the bytes what the runtime would do with them, and says with MUST what has to hold
- * then. `./dev fuzz` links it with libFuzzer, which invents inputs; the suite links it with replay.c,
- * which feeds it the corpus.
+ * which does with the bytes what the runtime would do with them, and says with MUST what has to
+ * hold then. `./dev fuzz` links it with libFuzzer, which invents inputs; the suite links it with
+ * replay.c, which feeds it the corpus.
  */
 #ifndef NH_SPEC_FUZZ_H
 #define NH_SPEC_FUZZ_H
@@ -58,7 +58,8 @@ static inline fuzz_part fuzz_take(fuzz_part *rest, char mark) {
     return part;
 }
 
-/* The part with a NUL behind it, in memory of its own, so that a sanitizer sees a read past its end. */
+/* The part with a NUL behind it, in memory of its own, so that a sanitizer sees a read past its
+ * end. */
 static inline char *fuzz_string(fuzz_part part) {
     char *text = malloc(part.length + 1);
     MUST(text);

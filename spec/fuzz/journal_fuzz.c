@@ -1,9 +1,10 @@
-/* journal_fuzz.c — a journal that something has damaged: it is refused, with a reason and as it is, or
- * opened; then each call does what it says or tells why not, and every row can be read or is dead.
+/* journal_fuzz.c — a journal that something has damaged: it is refused, with a reason and as it is,
+ * or opened; then each call does what it says or tells why not, and every row can be read or is
+ * dead.
  *
- * "r" and bytes: what a row holds, "lane\nid\npayload", written there by SQLite itself. "m", "w" and
- * bytes: four for each byte that is damaged in the file or in its log (its place, its new value).
- * "t" and two bytes: where the file ends.
+ * "r" and bytes: what a row holds, "lane\nid\npayload", written there by SQLite itself. "m", "w"
+ * and bytes: four for each byte that is damaged in the file or in its log (its place, its new
+ * value). "t" and two bytes: where the file ends.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -199,8 +200,9 @@ static void open_damaged(void) {
 
 static void put_row(sqlite3 *sqlite, fuzz_part lane, fuzz_part id, fuzz_part payload) {
     sqlite3_stmt *update;
-    MUST(sqlite3_prepare_v2(sqlite, "UPDATE q SET lane = ?1, message = ?2, payload = ?3"
-                                    " WHERE id % 3 = 0",
+    MUST(sqlite3_prepare_v2(sqlite,
+                            "UPDATE q SET lane = ?1, message = ?2, payload = ?3"
+                            " WHERE id % 3 = 0",
                             -1, &update, NULL) == SQLITE_OK);
     sqlite3_bind_text(update, 1, lane.bytes, (int)lane.length, SQLITE_STATIC);
     sqlite3_bind_text(update, 2, id.bytes, (int)id.length, SQLITE_STATIC);
@@ -229,11 +231,13 @@ static void damage_bytes(const char *name, const image *from, fuzz_part rest) {
     write_image(name, &damaged);
 }
 
-/* A journal with something of everything, copied before it is closed: with a log that is not empty. */
+/* A journal with something of everything, copied before it is closed: with a log that is not empty.
+ */
 static void make_whole(void) {
     nh_error error = FUZZ_ERROR;
     remove_all();
-    strcpy(folder, access("/dev/shm", W_OK) == 0 ? "/dev/shm/nh-fuzz-XXXXXX" : "/tmp/nh-fuzz-XXXXXX");
+    strcpy(folder,
+           access("/dev/shm", W_OK) == 0 ? "/dev/shm/nh-fuzz-XXXXXX" : "/tmp/nh-fuzz-XXXXXX");
     MUST(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/journal", folder);
     snprintf(log_path, sizeof log_path, "%s-wal", path);

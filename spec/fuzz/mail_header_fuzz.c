@@ -53,8 +53,7 @@ static size_t decode_word(const char *at, const char *end, bool q, char *to) {
     for (; at < end && !(at[0] == '=' && !q); at++) {
         if (q) {
             bool escaped = *at == '=';
-            to[count++] =
-                (char)(escaped ? hex(at[1]) << 4 | hex(at[2]) : *at == '_' ? ' ' : *at);
+            to[count++] = (char)(escaped ? hex(at[1]) << 4 | hex(at[2]) : *at == '_' ? ' ' : *at);
             at += escaped ? 2 : 0;
             continue;
         }

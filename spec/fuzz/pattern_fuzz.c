@@ -1,5 +1,5 @@
-/* pattern_fuzz.c — "pattern\nreplacement\nsubject": the bounded string functions give what Lua's own
- * give, results and errors, or say that their steps are used up. */
+/* pattern_fuzz.c — "pattern\nreplacement\nsubject": the bounded string functions give what Lua's
+ * own give, results and errors, or say that their steps are used up. */
 #include <lauxlib.h>
 #include <lualib.h>
 
@@ -12,12 +12,14 @@ enum { STEPS = 20000 };
 
 static nh_limiter limiter;
 
-/* Runs a call of both libraries and compares all that comes of them: returns true, or nil and both. */
+/* Runs a call of both libraries and compares all that comes of them: returns true, or nil and both.
+ */
 static const char comparison[] =
     "local theirs, ours, pattern, replacement, subject = ...\n"
     "local function told(...)\n"
     "  local list = table.pack(...)\n"
-    "  for i = 1, list.n do list[i] = math.type(list[i]) or type(list[i]) .. ':' .. tostring(list[i]) end\n"
+    "  for i = 1, list.n do list[i] = math.type(list[i]) or type(list[i]) .. ':' .. "
+    "tostring(list[i]) end\n"
     "  return table.concat(list, '\\0'), ...\n"
     "end\n"
     "local function all(lib)\n"
@@ -35,7 +37,8 @@ static const char comparison[] =
     "  function(lib) return lib.match(subject, pattern) end,\n"
     "  function(lib) return lib.match(subject, pattern, 3) end,\n"
     "  function(lib) return lib.gsub(subject, pattern, replacement, 50) end,\n"
-    "  function(lib) return lib.gsub(subject, pattern, function(a) return a ~= 'a' and a end, 50) end,\n"
+    "  function(lib) return lib.gsub(subject, pattern, function(a) return a ~= 'a' and a end, 50) "
+    "end,\n"
     "  function(lib) return lib.gsub(subject, pattern, { a = 'b', [''] = 'c' }, 50) end,\n"
     "  all,\n"
     "}\n"

@@ -1,5 +1,6 @@
-/* replay.c — feeds a fuzz target what files hold, in place of libFuzzer: each file that is named, and
- * each of a folder. So what a fuzzer once found is tried by every build, with every compiler. */
+/* replay.c — feeds a fuzz target what files hold, in place of libFuzzer: each file that is named,
+ * and each of a folder. So what a fuzzer once found is tried by every build, with every compiler.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <sys/stat.h>

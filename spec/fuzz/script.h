@@ -1,9 +1,8 @@
-/* script.h — for targets that are Lua: a state as the engine makes it, and a file of this folder whose
- * function gets the inputs.
- * It stays open to the end of the process.
+/* script.h — for targets that are Lua: a state as the engine makes it, and a file of this folder
+ * whose function gets the inputs. It stays open to the end of the process.
  *
- * spec/fuzz/NAME.lua returns a function; it is called with each input as a string, and an error that
- * comes out of it is a finding. libFuzzer sees no line of Lua, so a hook counts them for it.
+ * spec/fuzz/NAME.lua returns a function; it is called with each input as a string, and an error
+ * that comes out of it is a finding. libFuzzer sees no line of Lua, so a hook counts them for it.
  */
 #ifndef NH_SPEC_FUZZ_SCRIPT_H
 #define NH_SPEC_FUZZ_SCRIPT_H
