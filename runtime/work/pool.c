@@ -79,6 +79,8 @@ static uint64_t tick_queue(nh_pool *pool) {
     nh_handle *expired[EXPIRED_AT_ONCE];
     uint64_t next;
     size_t count;
+    /* Who pushes from here on pokes, whatever its time: `next` is of before that push. */
+    atomic_store_explicit(&pool->next, UINT64_MAX, memory_order_relaxed);
     do {
         bool ready;
         count = nh_queue_tick(pool->work->queue, nh_monotonic(), expired, EXPIRED_AT_ONCE, &next,

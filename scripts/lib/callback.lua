@@ -46,11 +46,12 @@ end
 
 -- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
 local function call_back(event, context, what)
+  local name = context.message[ON[event]] -- asked of the copy, a script could answer, and take as long as it likes
   local message, list = M.message(context), loaded.callbacks[event]
   for index = 1, #list do
     call(list[index], event, context, what, message)
   end
-  local named = loaded.named[event][message[ON[event]]]
+  local named = name and loaded.named[event][name]
   if named then
     call(named, event, context, what, message)
   end
