@@ -3,9 +3,10 @@
  * regions that are mapped. Larger blocks are malloc's. Owned by the state's thread.
  *
  * A chunk hands out those blocks first that came back, then fresh ones in order, so that memory
- * that was never needed is never touched. An empty chunk serves any size; the memory of SPARE_MOST
- * of them is kept, that of others goes back to the system, and so does a region that is empty while
- * others have room: a burst of messages does not hold its memory for ever.
+ * that was never needed is never touched. An empty chunk serves any size. The memory of SPARE_MOST
+ * of them is kept, 4 MB: what the collector frees in a cycle of a small state, or each cycle would
+ * pay for it in page faults. That of others goes back to the system, and so does a region that is
+ * empty while others have room: a burst of messages does not hold its memory for ever.
  *
  * A block's size is rounded up to a multiple of 8, or of 32 above FINE_MOST; nothing else is added,
  * where malloc adds 8 and rounds up to 16. Making and freeing one are some ten instructions each.
@@ -22,7 +23,7 @@
 #define CHUNK_BYTES ((size_t)16 << 10)
 
 enum { FINE = 8, FINE_MOST = 256, COARSE = 32 };
-enum { REGION_CHUNKS = 64, SPARE_MOST = 8 }; /* a region has a bit for each of its chunks */
+enum { REGION_CHUNKS = 64, SPARE_MOST = 256 }; /* a region has a bit for each of its chunks */
 
 #define ALL_FREE UINT64_MAX
 
