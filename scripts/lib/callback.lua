@@ -57,8 +57,28 @@ local function call_back(event, context, what)
   end
 end
 
+-- What is still asked of a message that has settled: by a send of its callbacks, and by theirs.
+local KEPT = {
+  "id", "created_at", "priority", "deliver_at", "expires_at", "timeout", "dedupe_key", "on_complete", "on_error", "on_retry",
+  "on_progress",
+}
+
+-- Nobody needs a settled message any more, so the rules get it itself, unless they have a copy.
+local function hand_over(context)
+  if context.given then
+    return
+  end
+  local message, kept = context.message, {}
+  for index = 1, #KEPT do
+    local name = KEPT[index]
+    kept[name] = message[name]
+  end
+  context.given, context.message = message, kept
+end
+
 -- Those of a message that has settled.
 function M.after(context, told)
+  hand_over(context)
   if told.status ~= "delivered" then
     call_back("error", context, told)
   end
