@@ -372,8 +372,8 @@ describe("a template that only compares", function()
   local function both(source, message, given)
     local compiled = compile(source, given)
     assert.is_true(template.is_pure(compiled))
-    local plain, problem = template.render(compiled, message, nil, true)
-    return plain and plain.body or problem, assert(template.render(compiled, message)).body
+    local plain, told = template.render(compiled, message, nil, true)
+    return plain and plain.body or told, assert(template.render(compiled, message)).body
   end
 
   it("says the same with and without the limits of rules", function()
