@@ -22,6 +22,8 @@
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 
+enum { LEASE_MOST = 1000 }; /* rows of one lease: senders wait while they are read */
+
 static nh_hub *hub_of(nh_hub_journal *journal) {
     return (nh_hub *)((char *)journal - offsetof(nh_hub, journal));
 }
@@ -215,7 +217,8 @@ void nh_hub_journal_refill(nh_hub *hub) {
     if (figures.bytes > journal->window_bytes / 2 ||
         atomic_exchange_explicit(&journal->leasing, true, memory_order_seq_cst))
         return;
-    journal->lease.most = journal->window - ready;
+    size_t room = journal->window - ready;
+    journal->lease.most = room < LEASE_MOST ? room : LEASE_MOST;
     journal->lease.bytes = journal->window_bytes - figures.bytes;
     nh_parked_begin_lease(journal->parked);
     journal->store->ops->lease(journal->store, &journal->lease);

@@ -2,10 +2,16 @@
  *
  * Thread: any. Each call waits for the journal's own thread: some milliseconds, longer while that
  * writes a large group. A list is built in memory, so its length is bounded.
+ *
+ * What leaves here may be shown to anybody who may read the message: its targets without what may
+ * be a token in them, what it says to a platform by itself (headers, say) without its texts. A
+ * retry does not come by here: the store moves the row as it is.
  */
 #include "runtime/hub_parts.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,6 +43,79 @@ static void put_int(nh_writer *writer, const char *name, int64_t value) {
     nh_writer_int(writer, value);
 }
 
+/* A target as it may be shown. A token may be anywhere behind the scheme of a URL, and behind the
+ * host of what was only meant as one. */
+static void put_target(nh_writer *writer, const nh_value *target) {
+    enum { SHOWN_MOST = 64 };
+    char shown[SHOWN_MOST + sizeof "://…"];
+    size_t length, end = 0;
+    const char *text = nh_value_bytes(target, &length);
+    while (text && end < length && (isalnum((unsigned char)text[end]) || strchr("+.-_", text[end])))
+        end++;
+    const char *mark = text ? memmem(text, length, "://", 3) : NULL;
+    if (mark)
+        end = (size_t)(mark - text);
+    else if (end == 0 || end == length || (text[end] != ':' && text[end] != '/')) {
+        nh_writer_value(writer, target);
+        return;
+    }
+    snprintf(shown, sizeof shown, "%.*s%.*s…", (int)(end < SHOWN_MOST ? end : SHOWN_MOST), text,
+             mark ? 3 : 1, text + end);
+    nh_writer_cstring(writer, shown);
+}
+
+static void put_targets(nh_writer *writer, const nh_value *targets) {
+    size_t count = nh_value_count(targets);
+    nh_writer_array(writer, count);
+    for (size_t i = 0; i < count; i++) {
+        const nh_value *target = nh_value_at(targets, i);
+        if (nh_value_kind(target) != NH_MAP) {
+            put_target(writer, target);
+            continue;
+        }
+        nh_writer_map(writer, nh_value_count(target));
+        for (size_t field = 0; field < nh_value_count(target); field++) {
+            nh_writer_value(writer, nh_value_key(target, field));
+            put_target(writer, nh_value_at(target, field));
+        }
+    }
+}
+
+/* A value with secrets in place of its texts. */
+static void put_hidden(nh_writer *writer, const nh_value *value) {
+    static const char hidden[] = "<secret>";
+    nh_kind kind = nh_value_kind(value);
+    size_t count = kind == NH_ARRAY || kind == NH_MAP ? nh_value_count(value) : 0;
+    if (kind == NH_ARRAY)
+        nh_writer_array(writer, count);
+    else if (kind == NH_MAP)
+        nh_writer_map(writer, count);
+    else if (kind == NH_STRING || kind == NH_BINARY || kind == NH_SECRET)
+        nh_writer_secret(writer, hidden, sizeof hidden - 1);
+    else
+        nh_writer_value(writer, value);
+    for (size_t i = 0; i < count; i++) {
+        if (kind == NH_MAP)
+            nh_writer_value(writer, nh_value_key(value, i));
+        put_hidden(writer, nh_value_at(value, i));
+    }
+}
+
+static void put_message(nh_writer *writer, const nh_value *message) {
+    size_t count = nh_value_count(message);
+    nh_writer_map(writer, count);
+    for (size_t i = 0; i < count; i++) {
+        const nh_value *key = nh_value_key(message, i), *value = nh_value_at(message, i);
+        nh_writer_value(writer, key);
+        if (nh_value_is(key, "targets"))
+            put_targets(writer, value);
+        else if (nh_value_is(key, "platform"))
+            put_hidden(writer, value);
+        else
+            nh_writer_value(writer, value);
+    }
+}
+
 static void put_letter(nh_writer *writer, const nh_store_dead *dead) {
     static const char *const priorities[NH_PRIORITIES] = {"low", "normal", "high", "urgent"};
     bool answered = dead->answer && dead->answer[0];
@@ -56,7 +135,7 @@ static void put_letter(nh_writer *writer, const nh_store_dead *dead) {
         put_text(writer, "answer", dead->answer);
     if (dead->document) {
         nh_writer_cstring(writer, "message");
-        nh_writer_value(writer, nh_doc_root(dead->document));
+        put_message(writer, nh_doc_root(dead->document));
     }
 }
 

@@ -333,7 +333,9 @@ NH_API size_t nh_hubs_reload(void (*failed)(const nh_error *error, void *user), 
  *
  * At most `most` (≤ 10,000) with a number above `after`, the oldest first: */
 NH_API nh_doc *nh_hub_dead_letters(nh_hub *hub, uint64_t after, size_t most, nh_error *error);
-/* One, with its `message`. Errors: NH_E_INVALID when there is none of this number. */
+/* One, with its `message`, in which targets have their URLs cut ("json://…") and what `platform`
+ * says is secret; a retry sends it as it was. Errors: NH_E_INVALID when there is none of this
+ * number. */
 NH_API nh_doc *nh_hub_dead_letter(nh_hub *hub, uint64_t number, nh_error *error);
 /* Sends it again, to all of its targets and with all attempts anew, or forgets it. Number 0: all of
  * them; `count` (or NULL) gets how many. Errors: NH_E_INVALID when there is none. */

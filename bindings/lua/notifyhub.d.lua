@@ -167,7 +167,7 @@ function Hub:send_batch(messages, options) end
 ---@field created_at number
 ---@field died_at number
 ---@field bytes integer
----@field message? notifyhub.Message of a single letter
+---@field message? notifyhub.Message of a single letter; URLs of targets are cut ("json://…"), texts in `platform` hidden
 
 ---Dead letters, the oldest first. They need a journal: nil, message, "config" without one.
 ---@param options? { after?: integer, limit?: integer } after this number; at most so many (100)

@@ -60,45 +60,11 @@ static void print_field(const nh_value *letter, const char *name) {
     putchar('\n');
 }
 
-/* A target's URL may have a token anywhere: only its scheme is shown. */
-static void write_target(nh_writer *writer, const nh_value *target) {
-    char shown[64];
-    size_t length;
-    const char *text = nh_value_bytes(target, &length);
-    const char *mark = text ? memmem(text, length, "://", 3) : NULL;
-    if (!mark) {
-        nh_writer_value(writer, target);
-        return;
-    }
-    int scheme = mark - text < 32 ? (int)(mark - text) : 32;
-    snprintf(shown, sizeof shown, "%.*s://<secret>", scheme, text);
-    nh_writer_cstring(writer, shown);
-}
-
-/* A letter, or its message, with what may be shown of targets. */
-static void write_shown(nh_writer *writer, const nh_value *map) {
-    size_t count = nh_value_count(map);
-    nh_writer_map(writer, count);
-    for (size_t i = 0; i < count; i++) {
-        const nh_value *key = nh_value_key(map, i), *value = nh_value_at(map, i);
-        nh_writer_value(writer, key);
-        if (cli_value_is(key, "message")) {
-            write_shown(writer, value);
-        } else if (cli_value_is(key, "targets")) {
-            nh_writer_array(writer, nh_value_count(value));
-            for (size_t t = 0; t < nh_value_count(value); t++)
-                write_target(writer, nh_value_at(value, t));
-        } else {
-            nh_writer_value(writer, value);
-        }
-    }
-}
-
-static int print_doc(const nh_value *map) {
+static int print_value(const nh_value *value) {
     nh_writer *writer = nh_writer_create();
     if (!writer)
         return CLI_FAILED;
-    write_shown(writer, map);
+    nh_writer_value(writer, value);
     nh_doc *doc = nh_writer_finish(writer, NULL);
     nh_writer_destroy(writer);
     bool printed = doc && cli_doc_print(stdout, doc);
@@ -121,7 +87,7 @@ static int print_letter(const nh_doc *doc) {
     print_field(letter, "reason");
     print_field(letter, "answer");
     printf("%-11s ", "message");
-    return print_doc(nh_value_get(letter, "message"));
+    return print_value(nh_value_get(letter, "message"));
 }
 
 /* ------------------------------------------------------------------- actions */
@@ -153,7 +119,7 @@ static int run_list(const query *q) {
             const nh_value *row = nh_value_at(rows, i);
             after = (uint64_t)integer(row, "number");
             if (q->settings->json)
-                print_doc(row);
+                print_value(row);
             else
                 print_row(row);
         }
@@ -170,7 +136,7 @@ static int run_show(const query *q) {
     nh_doc *doc = nh_letters_get(q->letters, q->number, &error);
     if (!doc)
         return fail(q, &error);
-    int status = q->settings->json ? print_doc(nh_doc_root(doc)) : print_letter(doc);
+    int status = q->settings->json ? print_value(nh_doc_root(doc)) : print_letter(doc);
     nh_doc_unref(doc);
     return status;
 }

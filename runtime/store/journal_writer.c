@@ -7,12 +7,14 @@
  * comes twice after a crash.
  *
  * When a commit fails nothing of its group was accepted: its senders are refused at once, what is
- * kept stays kept and is tried again, so a disk that was full goes on by itself. When a sync fails
- * or the file is damaged it is not known what the disk holds (a second sync would say "done" and
- * mean nothing), so nothing is written any more; what was accepted before can still be leased.
+ * kept stays kept and is tried again, so a disk that was full goes on by itself. Deliveries go on
+ * meanwhile, so what is kept grows; a commit takes a part of it, a small one while commits fail,
+ * since the senders of its group wait for all of it. When a sync fails or the file is damaged it is
+ * not known what the disk holds (a second sync would say "done" and mean nothing), so nothing is
+ * written any more; what was accepted before can still be leased.
  *
  * A turn: batches with what is kept → leases → calls → checkpoint. One group has at most GROUP_ROWS
- * rows or one batch.
+ * rows or one batch, and as many acks and notes.
  */
 #include "runtime/store/journal_writer.h"
 
@@ -29,6 +31,7 @@
 enum {
     GROUP_ROWS = 4096,
     RETRY_MS = 100,   /* what is kept is tried again after a failure */
+    MOVE_MS = 1000,   /* and the log moved: that copies all of it before it fails */
     OLDEST_MS = 100,  /* stats.oldest is at most so old while something goes on */
     PRUNE_MS = 10000, /* a step of pruning when nothing comes in */
     PRUNE_KEYS = 128, /* a step of pruning after so many new keys */
@@ -206,44 +209,62 @@ static int compare_rows(const void *a, const void *b) {
     return left < right ? -1 : left > right;
 }
 
-static void sort_acks(nh_journal *j) {
-    nh_journal_acks *acks = &j->kept.acks;
-    if (acks->count > 1)
-        qsort(acks->rows, acks->count, sizeof *acks->rows, compare_rows);
+static void sort_acks(nh_journal *j, size_t count) {
+    if (count > 1)
+        qsort(j->kept.acks.rows, count, sizeof *j->kept.acks.rows, compare_rows);
 }
 
-static int apply_kept(nh_journal *j) {
-    nh_journal_acks *acks = &j->kept.acks;
+/* The first of what is kept: so many go into one transaction. */
+typedef struct part {
+    size_t acks, notes;
+} part;
+
+static part next_part(const nh_journal *j) {
+    size_t most = j->retry_at ? NH_JOURNAL_ACKS : GROUP_ROWS; /* after a failure it is a trial */
+    size_t acks = j->kept.acks.count < most ? j->kept.acks.count : most;
+    size_t notes = j->kept.note_count < most - acks ? j->kept.note_count : most - acks;
+    return (part){.acks = acks, .notes = notes};
+}
+
+/* Acks first: they make room. */
+static int apply_kept(nh_journal *j, part kept_part) {
+    const nh_journal_note *note = j->kept.notes;
     int code = SQLITE_OK;
-    sort_acks(j); /* neighbours share pages */
-    for (size_t i = 0; i < acks->count && !code; i++)
-        code = nh_journal_remove(&j->db, acks->rows[i]);
-    for (nh_journal_note *note = j->kept.notes; note && !code; note = note->next)
+    sort_acks(j, kept_part.acks); /* neighbours share pages */
+    for (size_t i = 0; i < kept_part.acks && !code; i++)
+        code = nh_journal_remove(&j->db, j->kept.acks.rows[i]);
+    for (size_t i = 0; i < kept_part.notes && !code; i++, note = note->next)
         code = note->apply(&j->db, note);
     return code;
 }
 
-static void forget_kept(nh_journal *j) {
+static void forget_kept(nh_journal *j, part written) {
+    nh_journal_acks *acks = &j->kept.acks;
     uint64_t bytes = 0;
-    while (j->kept.notes) {
+    for (size_t i = 0; i < written.notes; i++) {
         nh_journal_note *note = j->kept.notes;
         j->kept.notes = note->next;
         bytes += note->key_length + note->length;
         free(note);
     }
-    j->kept.acks.count = 0;
-    nh_journal_work_init(&j->kept);
+    j->kept.note_count -= written.notes;
+    if (!j->kept.notes)
+        j->kept.notes_tail = &j->kept.notes;
+    acks->count -= written.acks;
+    if (acks->count > 0)
+        memmove(acks->rows, acks->rows + written.acks, acks->count * sizeof *acks->rows);
     pthread_mutex_lock(&j->lock);
     j->unwritten -= bytes;
     pthread_mutex_unlock(&j->lock);
 }
 
-/* Writes the batches (a list) with all that is kept, in one transaction. */
+/* Writes the batches (a list) with a part of what is kept, in one transaction. */
 static int write_group(nh_journal *j, nh_store_batch *batches, char why[NH_ERROR_MESSAGE_MAX]) {
+    const part kept_part = next_part(j);
     size_t keys = 0;
     int code = nh_journal_begin(&j->db);
     if (!code)
-        code = apply_kept(j);
+        code = apply_kept(j, kept_part);
     for (nh_store_batch *batch = batches; batch && !code; batch = batch->next)
         for (size_t i = 0; i < batch->count && !code; i++) {
             code = nh_journal_put(&j->db, &batch->items[i]);
@@ -260,7 +281,7 @@ static int write_group(nh_journal *j, nh_store_batch *batches, char why[NH_ERROR
         nh_journal_rollback(&j->db);
         j->retry_at = nh_monotonic() + RETRY_MS * MS;
     } else {
-        forget_kept(j);
+        forget_kept(j, kept_part);
         j->retry_at = 0;
     }
     return code;
@@ -334,13 +355,19 @@ static void write_batches(nh_journal *j, nh_store_batch *list) {
     }
 }
 
-/* Writes what is kept, by itself. */
-static void flush(nh_journal *j) {
+/* Writes a part of what is kept, by itself. False when there is nothing to write, or it failed. */
+static bool flush(nh_journal *j) {
     char why[NH_ERROR_MESSAGE_MAX];
     if (kept(j) == 0 || j->stats.broken)
-        return;
-    write_group(j, NULL, why);
+        return false;
+    bool written = write_group(j, NULL, why) == SQLITE_OK;
     publish(j, 0);
+    return written;
+}
+
+static void flush_all(nh_journal *j) {
+    while (flush(j))
+        ;
 }
 
 /* ------------------------------------------------------------------ reading */
@@ -375,7 +402,7 @@ static bool acked(void *context, nh_row row) {
 static void serve_leases(nh_journal *j, nh_store_lease *list) {
     const nh_journal_look look = {.gone = acked, .unreadable = unreadable, .context = j};
     if (list)
-        sort_acks(j);
+        sort_acks(j, j->kept.acks.count);
     while (list) {
         nh_store_lease *lease = list;
         list = lease->next;
@@ -421,7 +448,9 @@ static void tidy(nh_journal *j) {
         j->prune_at = now + PRUNE_MS * MS;
     if (j->stats.broken)
         return;
-    int code = nh_journal_checkpoint(&j->db);
+    int code = now >= j->move_at ? nh_journal_checkpoint(&j->db) : SQLITE_OK;
+    if (code)
+        j->move_at = now + MOVE_MS * MS;
     if (!code && prune)
         code = nh_journal_prune(&j->db);
     if (nh_journal_fatal(code)) /* the rest is tried again */
@@ -446,18 +475,20 @@ static void *writer_main(void *argument) {
         write_batches(j, work.batches);
         uint64_t now = nh_monotonic();
         bool due = kept(j) >= NH_JOURNAL_ACKS || now >= j->kept_since + NH_JOURNAL_FLUSH_MS * MS;
-        if (work.calls || (due && now >= j->retry_at))
+        if (work.calls)
+            flush_all(j);
+        else if (due && now >= j->retry_at)
             flush(j);
         serve_leases(j, work.leases);
-        if (work.calls && kept(j) > 0)
-            flush(j); /* a lease may have found rows that nobody can read */
+        if (work.calls)
+            flush_all(j); /* a lease may have found rows that nobody can read */
         serve_calls(j, work.calls);
         if (j->stale && now >= j->told_at + OLDEST_MS * MS)
             publish(j, 0);
         tidy(j);
         announce(j);
     }
-    flush(j);
+    flush_all(j);
     j->unflushed = kept(j) > 0 ? NH_E_JOURNAL : NH_OK;
     return NULL;
 }

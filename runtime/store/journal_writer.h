@@ -88,6 +88,7 @@ struct nh_journal {
     nh_journal_work kept; /* acks and notes that are not written yet */
     uint64_t kept_since;  /* monotonic ns; 0 = nothing is kept */
     uint64_t retry_at;    /* after a failure: not before */
+    uint64_t move_at;     /* the log is not moved before, after it could not be */
     uint64_t told_at;     /* when stats.oldest was read */
     bool quiet;           /* the caller knows that rows may be leased */
     bool stale;           /* stats.oldest may be wrong */

@@ -447,7 +447,35 @@ static void a_full_disk_refuses_at_once_keeps_acks_and_recovers(void) {
     support_close(store);
 }
 
-/* The same with a real one: a tmpfs of 1 MiB, where mounting is allowed. */
+/* More than one transaction takes, and not in the order of its rows. */
+static void what_piled_up_while_the_disk_was_full_is_written_in_parts(void) {
+    enum { ROWS = 10000, DEAD = 300 };
+    support_row *leased = malloc(ROWS * sizeof *leased);
+    nh_row *rows = malloc(ROWS * sizeof *rows);
+    nh_store *store = fresh((nh_store_options){.vfs = "powerloss"});
+    CHECK_INT(support_fill(store, 1, ROWS, NH_NORMAL, false), NH_OK);
+    CHECK_INT(support_lease(store, leased, ROWS, NULL), ROWS);
+    for (size_t i = 0; i < ROWS; i++)
+        rows[ROWS - 1 - i] = leased[i].row;
+    powerloss.full = true;
+    for (size_t i = 0; i < DEAD; i++)
+        CHECK_INT(ops->dead(store, rows[i], &(nh_store_death){.code = NH_E_REJECTED}), NH_OK);
+    CHECK_INT(ops->ack(store, rows + DEAD, ROWS - DEAD), NH_OK);
+    await_trouble(store, true);
+    CHECK_INT(support_fill(store, 20000, 1, NH_NORMAL, false), NH_E_JOURNAL);
+    powerloss.full = false;
+    CHECK_INT(ops->sync(store, NULL), NH_OK);
+    CHECK_INT(support_stats(store).depth, 0);
+    support_close(store);
+    store = again();
+    CHECK_INT(support_stats(store).depth, 0);
+    CHECK_INT(support_stats(store).dead, DEAD);
+    support_close(store);
+    free(rows);
+    free(leased);
+}
+
+/* A full disk that is a real one: a tmpfs of 1 MiB, where mounting is allowed. */
 static void a_full_file_system_refuses_and_recovers(void) {
     char place[128], ballast[160];
     snprintf(place, sizeof place, "%s", support_path("small"));
@@ -504,6 +532,7 @@ int main(int count, char **arguments) {
     RUN(a_failed_sync_ends_accepting_and_nothing_is_called_durable);
     RUN(a_sync_that_fails_while_the_log_is_moved_ends_accepting);
     RUN(a_full_disk_refuses_at_once_keeps_acks_and_recovers);
+    RUN(what_piled_up_while_the_disk_was_full_is_written_in_parts);
     RUN(a_full_file_system_refuses_and_recovers);
     support_remove();
     return check_end();
