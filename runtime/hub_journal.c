@@ -13,6 +13,7 @@
  */
 #include "runtime/hub_parts.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,20 +269,20 @@ static void notified(void *context) {
 static nh_store *open_store(nh_hub *hub, const nh_value *queue, nh_error *error) {
     size_t length;
     const char *text = nh_value_bytes(nh_value_get(queue, "journal"), &length);
-    char *path = strndup(text, length);
-    if (!path) {
-        nh_fail_memory(error);
+    char path[PATH_MAX];
+    if (length >= sizeof path) {
+        nh_fail(error, NH_E_CONFIG, "queue.journal: a path has fewer than %d bytes", PATH_MAX);
         return NULL;
     }
+    memcpy(path, text, length);
+    path[length] = '\0';
     const nh_store_options options = {
         .path = path,
         .bytes = (uint64_t)nh_value_int(nh_value_get(queue, "journal_bytes"), 0),
         .dead_most = (uint64_t)nh_value_int(nh_value_get(queue, "dead_letters"), 0),
         .notify = notified,
         .context = hub};
-    nh_store *store = nh_store_journal.open(&options, error);
-    free(path);
-    return store;
+    return nh_store_journal.open(&options, error);
 }
 
 nh_err nh_hub_journal_open(nh_hub *hub, const nh_doc *config, nh_error *error) {
