@@ -268,11 +268,13 @@ static void notified(void *context) {
 static nh_store *open_store(nh_hub *hub, const nh_value *queue, nh_error *error) {
     size_t length;
     const char *text = nh_value_bytes(nh_value_get(queue, "journal"), &length);
-    char *path = strndup(text, length);
+    char *path = malloc(length + 1);
     if (!path) {
         nh_fail_memory(error);
         return NULL;
     }
+    memcpy(path, text, length);
+    path[length] = '\0';
     const nh_store_options options = {
         .path = path,
         .bytes = (uint64_t)nh_value_int(nh_value_get(queue, "journal_bytes"), 0),
