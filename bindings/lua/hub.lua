@@ -32,7 +32,7 @@ local function accept(state, self, send, kind, what, options)
     waiting.sleep(state, ROOM)
     sent, problem, code = send(self, what, 0, later or state.journal)
   end
-  if not sent or later or not state.journal then return sent, problem, code end
+  if not sent or later or not state.journal or code == "duplicate" then return sent, problem, code end
   local accepted
   accepted, problem, code = kind.accepted(state, sent)
   if accepted then return sent end

@@ -36,7 +36,8 @@ static void what_a_close_stops_goes_on_at_the_next_open(void) {
     CHECK_INT(nh_hub_close(hub, 0), 4);
     nh_receipt *receipt = nh_handle_receipt(queued);
     size_t length;
-    CHECK(strstr(nh_receipt_text(receipt, "error", &length), "kept in the journal"));
+    const char *text = nh_receipt_text(receipt, "error", &length); /* not a C string */
+    CHECK(text && memmem(text, length, "kept in the journal", strlen("kept in the journal")));
     nh_receipt_unref(receipt);
     CHECK_STR(code_of(running), "closed");
     CHECK_STR(code_of(held), "closed");
