@@ -47,7 +47,7 @@
     X(curl_slist_free_all)
 
 typedef struct nh_curl_functions {
-#define NH_X(name) __typeof__(name) *name;
+#define NH_X(name) __typeof__(name) *name; /* NOLINT(bugprone-macro-parentheses) */
     NH_CURL_FUNCTIONS(NH_X)
 #undef NH_X
 } nh_curl_functions;

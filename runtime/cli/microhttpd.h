@@ -23,7 +23,7 @@
     X(MHD_suspend_connection)
 
 typedef struct mhd_functions {
-#define CLI_X(name) __typeof__(name) *name;
+#define CLI_X(name) __typeof__(name) *name; /* NOLINT(bugprone-macro-parentheses) */
     CLI_MHD_FUNCTIONS(CLI_X)
 #undef CLI_X
 } mhd_functions;
