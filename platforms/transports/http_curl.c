@@ -174,7 +174,7 @@ static bool was_sent(CURL *easy) {
 static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
     const transfer *own = of_job(job);
     nh_http_reply *reply = own->exchange ? &own->exchange->reply : NULL;
-    if (end->easy && end->code == CURLE_OK) {
+    if (reply && end->easy && end->code == CURLE_OK) {
         long status = 0;
         curl_easy_getinfo(end->easy, CURLINFO_RESPONSE_CODE, &status);
         reply->status = (int)status;

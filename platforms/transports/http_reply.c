@@ -258,7 +258,7 @@ static nh_http_verdict take_chunk_size(nh_http_reply *reply, const char *bytes, 
     int64_t size = 0;
     size_t digits = 0;
     for (; digits < length; digits++) {
-        int c = bytes[digits];
+        int c = (unsigned char)bytes[digits];
         int digit = is_digit((char)c)                        ? c - '0'
                     : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
                                                              : -1;

@@ -157,6 +157,7 @@ static void *attend(void *unused) {
         if (strchr(bytes, DRAIN))
             drain();
         else if (strchr(bytes, RELOAD) && cli_terminal_is_gone())
+            /* NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread): there is a handler for it */
             pthread_kill(state.first, SIGTERM);
         else if (strchr(bytes, RELOAD))
             nh_hubs_reload(not_loaded, NULL);

@@ -64,6 +64,8 @@ static void let_go(nh_recent *recent, entry *e) {
 
 static void drop(nh_recent *recent, entry **place) {
     entry *e = *place;
+    if (!e)
+        return;
     *place = e->next;
     let_go(recent, e);
     *(e->older ? &e->older->newer : &recent->oldest) = e->newer;

@@ -149,6 +149,7 @@ int main(int argc, char **argv) {
     CURL **easies = in_flight > 0 ? calloc(in_flight, sizeof *easies) : NULL;
     if (count == 0 || !easies) {
         fprintf(stderr, "usage: curl_loop URL COUNT IN_FLIGHT\n");
+        free(easies);
         return 2;
     }
     struct rlimit files;
