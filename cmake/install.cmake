@@ -26,7 +26,7 @@ string(REPLACE "](runtime/notifyhub.h)" "](${from_doc_to_include}/notifyhub.h)" 
 file(WRITE ${PROJECT_BINARY_DIR}/generated/README.md "${readme}")
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS README.md)
 install(FILES ${PROJECT_BINARY_DIR}/generated/README.md CHANGELOG.md LICENSE TYPE DOC)
-install(DIRECTORY docs TYPE DOC FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY docs TYPE DOC FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
 install(DIRECTORY scripts/examples DESTINATION ${CMAKE_INSTALL_DOCDIR}/scripts)
 install(FILES scripts/rules.d.lua DESTINATION ${CMAKE_INSTALL_DOCDIR}/scripts)
 install(FILES scripts/rules.d.lua DESTINATION ${CMAKE_INSTALL_DATADIR}/notifyhub/lua)
