@@ -1,4 +1,4 @@
-/* curl.h — libcurl, loaded when the first transport that speaks through it is opened.
+/* curl.h — libcurl, loaded when something is to be sent that needs it.
  *
  * It brings some thirty libraries, which take longer to load than a hub to open, and half of the
  * memory of one that has nothing to send. So nothing links it: who includes this calls its

@@ -7,7 +7,7 @@
  * names no timeout also ends after ten seconds without a byte.
  *
  * A request goes one of two ways, which differ in their price and nothing else: over a connection
- * of our own pool, which libcurl has opened, with our own HTTP/1.1 (http_direct.c), or, where that
+ * of our own pool, which libcurl has opened or we have dialled, with our own HTTP/1.1 (http_direct.c), or, where that
  * does not do, through libcurl's multi interface (http_curl.c). An error's text names the host and
  * port, never the rest of the URL, where tokens sit.
  */
@@ -84,10 +84,13 @@ static nh_err set_texts(nh_http *http, const nh_http_request *request, CURL *eas
     return failed;
 }
 
+double nh_http_connect_timeout(const nh_http *http, const nh_http_request *request) {
+    return request->connect_timeout > 0 ? request->connect_timeout : http->limits.connect_timeout;
+}
+
 nh_err nh_http_set_connection(nh_http *http, const nh_http_request *request, CURL *easy,
                               nh_error *error) {
-    double connect =
-        request->connect_timeout > 0 ? request->connect_timeout : http->limits.connect_timeout;
+    double connect = nh_http_connect_timeout(http, request);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect * 1e3) + 1);
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
@@ -138,7 +141,7 @@ nh_doc *nh_http_failure(const nh_http_transfer *own, const nh_multi_end *end, bo
                                  (int)host.length, host.bytes, body_over ? "body" : "header",
                                  body_over ? limits->response_bytes : limits->header_bytes);
     }
-    if (!end->easy && code != NH_E_TIMEOUT) /* about the request, not about the host */
+    if (!end->started && code != NH_E_TIMEOUT) /* about the request, not about the host */
         return nh_response_error(code, sent, "%s", text);
     return nh_response_error(code, sent, "%.*s: %s", (int)host.length, host.bytes, text);
 }

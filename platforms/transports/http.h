@@ -33,6 +33,7 @@ nh_doc *nh_http_answer(nh_http *http, nh_http_reply *reply);
 nh_doc *nh_http_failure(const nh_http_transfer *own, const nh_multi_end *end, bool sent,
                         const nh_http_reply *reply);
 double nh_http_timeout(const nh_http *http, const nh_http_request *request); /* seconds */
+double nh_http_connect_timeout(const nh_http *http, const nh_http_request *request);
 
 /* Sets what the connection of a request is made with, from the URL to certificates. The guard is
  * the caller's. Errors: NH_E_INVALID naming the field. */

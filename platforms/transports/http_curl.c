@@ -297,7 +297,8 @@ void nh_http_curl_start(nh_http_curl *curl, nh_transfer *outer, const nh_value *
                         const nh_http_request *request) {
     nh_error error = {NH_OK, ""};
     nh_http *http = curl->http;
-    exchange *taken = take_exchange(curl, request, &error);
+    bool loaded = nh_curl_load(&error) == NH_OK;
+    exchange *taken = loaded ? take_exchange(curl, request, &error) : NULL;
     transfer *own = taken ? malloc(sizeof *own) : NULL;
     if (!own) {
         if (taken)

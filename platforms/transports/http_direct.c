@@ -3,7 +3,7 @@
  * allocation but the response's document.
  *
  *     start → a connection that rests ─────────────────────> write → read … → done
- *           → else a new one: (a place) → libcurl opens it ─┘
+ *           → else a new one: (a place) → it is opened ─────┘
  *
  * A request is written at once, whole if the socket takes it; what it does not take follows when it
  * is writable. Reading stays armed all the time, so an answer that comes early is heard; it ends
@@ -410,6 +410,9 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     nh_http_pool_started(own);
     job->guard = nh_http_origin_guard(own->origin);
     nh_err failed = nh_http_request_read(own->exchange.base.request, &request, error);
+    job->connect_timeout = nh_http_connect_timeout(own->direct->http, &request);
+    if (!easy)
+        return failed;
     request.user = request.password = (nh_span){NULL, 0}; /* these are the request's */
     if (!failed)
         failed = nh_http_set_connection(own->direct->http, &request, easy, error);
@@ -432,6 +435,7 @@ static void opened(nh_multi_job *job, CURL *easy, int fd) {
     if (counts)
         atomic_fetch_add_explicit(&counts->http_opened, 1, memory_order_relaxed);
     own->easy = easy;
+    own->tied = !easy; /* libcurl knows nothing of it */
     own->watch.ready = on_ready;
     if (nh_watch_start(own->direct->http->loop, &own->watch, fd, NH_READABLE) != NH_OK)
         fail_with(own, NH_E_INTERNAL, "the connection cannot be watched");
@@ -466,6 +470,7 @@ static void open_for(nh_http_direct *direct, nh_http_origin *origin,
         .respond = respond,
         .finish = finish,
         .opened = opened,
+        .address = nh_http_origin_address(origin),
         .once = true,
         .timeout = exchange->due > now ? (double)(exchange->due - now) / 1e9 : 0,
         .origin = nh_http_origin_hash(origin),

@@ -27,7 +27,8 @@ struct nh_http_origin {
     nh_http_connection *idle;         /* the last used first */
     nh_http_connection *first, *last; /* waiting for a place */
     nh_guard *guard;
-    size_t users; /* its connections, in any state, and who holds it */
+    struct sockaddr_in address; /* where to connect, when nothing is to be resolved or encrypted */
+    size_t users;               /* its connections, in any state, and who holds it */
     uint32_t hash;
     size_t length;
     char key[];
@@ -69,8 +70,14 @@ static bool is_key(const nh_http_origin *origin, const nh_text *key) {
     return origin->length == key->length && memcmp(origin->key, key->bytes, key->length) == 0;
 }
 
+/* Whether its connections are plain TCP. Files for TLS are libcurl's to complain about. */
+static bool is_plain(const nh_http_request *request, const nh_http_url *url) {
+    return !url->tls && !request->proxy.bytes && !request->ca_file.bytes &&
+           !request->client_cert.bytes && !request->client_key.bytes;
+}
+
 static nh_http_origin *make_origin(nh_http_pool *pool, const nh_http_request *request,
-                                   uint32_t hash, nh_error *error) {
+                                   const nh_http_url *url, uint32_t hash, nh_error *error) {
     const nh_text *key = &pool->key;
     nh_http_origin *origin = calloc(1, sizeof *origin + key->length);
     if (!origin) {
@@ -82,6 +89,8 @@ static nh_http_origin *make_origin(nh_http_pool *pool, const nh_http_request *re
         free(origin);
         return NULL;
     }
+    if (is_plain(request, url))
+        nh_http_url_address(url, &origin->address);
     origin->hash = hash;
     origin->length = key->length;
     memcpy(origin->key, key->bytes, key->length);
@@ -118,7 +127,7 @@ nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_request *r
     while (origin && !is_key(origin, &pool->key))
         origin = origin->next;
     if (!origin)
-        origin = make_origin(pool, request, hash, error);
+        origin = make_origin(pool, request, url, hash, error);
     pool->recent = origin;
     if (origin)
         origin->users++;
@@ -131,6 +140,10 @@ uint32_t nh_http_origin_hash(const nh_http_origin *origin) {
 
 const nh_guard *nh_http_origin_guard(const nh_http_origin *origin) {
     return origin->guard;
+}
+
+const struct sockaddr_in *nh_http_origin_address(const nh_http_origin *origin) {
+    return origin->address.sin_family == AF_INET ? &origin->address : NULL;
 }
 
 /* --------------------------------------------------------------- the idle */

@@ -19,6 +19,9 @@ nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_request *r
 void nh_http_pool_leave(nh_http_pool *pool, nh_http_origin *origin);
 /* The guard of all its connections, or NULL; borrowed. A number that few origins share. */
 const nh_guard *nh_http_origin_guard(const nh_http_origin *origin);
+/* Where its connections go, when that takes neither a name, nor a proxy, nor TLS; else NULL.
+ * Borrowed. */
+const struct sockaddr_in *nh_http_origin_address(const nh_http_origin *origin);
 uint32_t nh_http_origin_hash(const nh_http_origin *origin);
 
 /* An idle connection of the origin that rests, the last used first; NULL when there is none. */

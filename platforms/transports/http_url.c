@@ -39,26 +39,26 @@ static bool is_host_byte(char c) {
     return (c >= 'a' && c <= 'z') || is_digit(c) || c == '-' || c == '.' || c == '_';
 }
 
-static bool is_address(nh_span host) {
+static bool read_address(nh_span host, struct in_addr *out) {
     char text[INET_ADDRSTRLEN];
-    struct in_addr unused;
     if (host.length >= sizeof text)
         return false;
     memcpy(text, host.bytes, host.length);
     text[host.length] = '\0';
-    return inet_pton(AF_INET, text, &unused) == 1;
+    return inet_pton(AF_INET, text, out) == 1;
 }
 
 /* A name, or an IPv4 address in its one usual form: 127.1, 0x7f.1 and 017700000001 mean one too. */
 static bool is_plain_host(nh_span host) {
     size_t label = 0;
+    struct in_addr unused;
     for (size_t i = 0; i + 1 < host.length; i++)
         if (host.bytes[i] == '.')
             label = i + 1;
     if (host.length == 0 || host.length > 253 || host.bytes[0] == '.' ||
         host.bytes[host.length - 1] == '.')
         return false;
-    return !is_digit(host.bytes[label]) || is_address(host);
+    return !is_digit(host.bytes[label]) || read_address(host, &unused);
 }
 
 static bool is_plain_port(nh_span port) {
@@ -128,4 +128,16 @@ bool nh_http_url_split(nh_span url, nh_http_url *out) {
     out->path = (nh_span){at, (size_t)(end - at)};
     return (at == end || *at == '/' || *at == '?') && is_plain_host(out->host) &&
            is_plain_path(out->path);
+}
+
+bool nh_http_url_address(const nh_http_url *url, struct sockaddr_in *out) {
+    struct in_addr address;
+    unsigned port = url->port.bytes ? 0 : url->tls ? 443 : 80;
+    if (!read_address(url->host, &address))
+        return false;
+    for (size_t i = 0; i < url->port.length; i++)
+        port = port * 10 + (unsigned)(url->port.bytes[i] - '0');
+    *out = (struct sockaddr_in){
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = address};
+    return true;
 }

@@ -1,99 +1,36 @@
-/* libcurl's multi interface on a worker's loop.
+/* Transfers, and connections, on a worker's loop: libcurl's multi interface, and what needs none of
+ * it.
  *
  * An nh_multi is owned by one worker's thread and shares nothing with others. Since libcurl scans a
  * CURLM's connections at each request, there is one for every SHARD_PLACES of them, made when it is
  * first needed; a job goes to the first with room, looking from where its origin points, so that it
- * finds the connections of the jobs like it. They share one cache of names. libcurl tells
- * which sockets and which timeout it cares about (on_socket, on_timer: these only write down and
- * arm, they never call libcurl); the loop's events go back through curl_multi_socket_action, and
- * after each such action the finished transfers are taken out (drain). Users are called from drain,
- * outside of libcurl, so they may submit and cancel as they like.
+ * finds the connections of the jobs like it. They share one cache of names. multi_socket.c stands
+ * between libcurl and the loop. Users are called from nh_multi_drain, outside of libcurl, so they
+ * may submit and cancel as they like.
  *
- * Sockets stay in epoll for their life: libcurl stops asking about a connection after each response
- * and asks again at the next request, which would be two system calls a message. A socket that is
- * not asked about stays armed for reading until an event comes that nobody wants (the peer closed
- * an idle connection). Only sockets that were opened through open_socket are kept so, because only
- * for these libcurl tells the close; its resolver's own pairs come and go at once.
- *
- * A CURLM whose callback fails is dead for ever, so these never do: what could not be armed is
- * noted, and a deferred call (on_mend) ends the job that would wait in vain.
+ * A job that is a connection to an address, without name, proxy or TLS, is dialled (dial.c):
+ * libcurl is not even loaded for it.
  *
  * Easy handles are reset and reused, in slots, but for HTTP (see nh_multi_job.once). At most
- * limits.connections jobs have one; the others
- * wait, first come first served, and cost nothing but their own structure. A place that becomes
- * free is given away in a deferred call, so that a cancel never ends another job.
+ * limits.connections jobs have a place; the others wait, first come first served, and cost nothing
+ * but their own structure. A place that becomes free is given away in a deferred call, so that a
+ * cancel never ends another job.
  */
-#include "platforms/transports/multi.h"
-
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+
+#include "platforms/transports/multi_parts.h"
 
 enum {
     SPARE_HANDLES = 256,  /* idle easy handles that are kept, about 6 kB each */
     BUFFER_BYTES = 4096,  /* replies are short; libcurl's own 16 kB a transfer adds up */
     UPLOAD_BYTES = 16384, /* libcurl's least */
     DNS_SECONDS = 300,    /* each uncached look-up costs libcurl a thread */
-    SOCKETS_LEAST = 64,
-    SHARD_PLACES = 50, /* transfers of one CURLM, about; above, each costs libcurl more */
-    SHARDS_MOST = 64,
+    SHARD_PLACES = 50,    /* transfers of one CURLM, about; above, each costs libcurl more */
 };
-
-/* One CURLM. */
-typedef struct nh_multi_shard {
-    nh_multi *multi;
-    CURLM *curl;    /* NULL until needed */
-    nh_timer timer; /* libcurl's one timeout */
-    bool untimed;   /* it could not be armed */
-    size_t running;
-} nh_multi_shard;
-
-struct nh_multi_slot {
-    CURL *easy;
-    nh_multi_shard *shard;
-    nh_multi_slot *next; /* of the spare ones */
-    const char *refused; /* the rule of the guard that an address broke */
-    bool unwatched;      /* one of its sockets could not be armed */
-    char detail[CURL_ERROR_SIZE];
-};
-
-typedef struct nh_multi_socket {
-    nh_watch watch; /* first: the loop hands back its address */
-    nh_multi *multi;
-    nh_multi_shard *shard; /* whose connection it is */
-    CURL *easy;            /* who uses it; NULL while idle. Compared, never called */
-    unsigned wanted;       /* what libcurl asks for; may be less than watch.events */
-    bool kept;             /* opened by open_socket and not closed */
-} nh_multi_socket;
-
-struct nh_multi {
-    nh_loop *loop;
-    nh_transport_limits limits;
-    CURLSH *names; /* looked up once for all shards */
-    nh_multi_shard shards[SHARDS_MOST];
-    size_t shard_count;
-    size_t shard_places; /* transfers, and connections kept, of each shard */
-    nh_deferred pump;    /* starts those that wait */
-    nh_deferred mend;    /* looks after what could not be armed */
-    nh_multi_job *first; /* those that wait, oldest first */
-    nh_multi_job *last;
-    nh_multi_job *running; /* those that have a handle; no order */
-    size_t running_count;
-    unsigned inside;             /* loops over jobs under way, whose users may not close this now */
-    bool (*give_up)(void *user); /* closes a connection that nobody uses */
-    void *giver;
-    nh_multi_slot *spare;
-    size_t spare_count;
-    nh_multi_socket **sockets; /* by descriptor; records live until close */
-    size_t sockets_size;
-};
-
-static nh_multi_shard *of_timer(nh_timer *timer) {
-    return (nh_multi_shard *)(void *)((char *)timer - offsetof(nh_multi_shard, timer));
-}
 
 static nh_multi *of_pump(nh_deferred *deferred) {
     return (nh_multi *)(void *)((char *)deferred - offsetof(nh_multi, pump));
@@ -116,183 +53,6 @@ static nh_err fail(nh_error *error, nh_err code, const char *text) {
     return code;
 }
 
-/* ---------------------------------------------------------------- sockets */
-
-static void on_ready(nh_watch *watch, unsigned events);
-static void drain(nh_multi_shard *shard);
-
-static nh_multi_socket *socket_record(nh_multi *multi, curl_socket_t fd) {
-    size_t index = (size_t)fd;
-    if (index >= multi->sockets_size) {
-        size_t size = multi->sockets_size ? multi->sockets_size : SOCKETS_LEAST;
-        while (size <= index)
-            size *= 2;
-        nh_multi_socket **sockets = realloc(multi->sockets, size * sizeof(*sockets));
-        if (!sockets)
-            return NULL;
-        memset(sockets + multi->sockets_size, 0, (size - multi->sockets_size) * sizeof(*sockets));
-        multi->sockets = sockets;
-        multi->sockets_size = size;
-    }
-    if (!multi->sockets[index]) {
-        nh_multi_socket *socket = calloc(1, sizeof *socket);
-        if (!socket)
-            return NULL;
-        *socket = (nh_multi_socket){.watch = {.ready = on_ready, .fd = -1}, .multi = multi};
-        multi->sockets[index] = socket;
-    }
-    return multi->sockets[index];
-}
-
-/* Makes what epoll reports at least what is wanted. Reading may stay armed unasked. */
-static nh_err arm(nh_multi_socket *socket, curl_socket_t fd) {
-    nh_loop *loop = socket->multi->loop;
-    if (socket->watch.fd < 0)
-        return socket->wanted ? nh_watch_start(loop, &socket->watch, fd, socket->wanted) : NH_OK;
-    if ((socket->watch.events & ~(unsigned)NH_READABLE) == (socket->wanted & NH_WRITABLE) &&
-        (socket->wanted & ~socket->watch.events) == 0)
-        return NH_OK;
-    return nh_watch_change(loop, &socket->watch, socket->wanted);
-}
-
-/* Nobody will tell this job that its socket is ready. */
-static void leave_unwatched(nh_multi *multi, const CURL *easy) {
-    for (nh_multi_job *job = multi->running; job; job = job->next)
-        if (job->slot->easy == easy)
-            job->slot->unwatched = true;
-    nh_loop_defer(multi->loop, &multi->mend);
-}
-
-static void disarm(nh_multi_socket *socket) {
-    nh_watch_stop(socket->multi->loop, &socket->watch);
-    socket->wanted = 0;
-    socket->easy = NULL;
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *unused) {
-    (void)unused;
-    nh_multi_shard *shard = user;
-    nh_multi_socket *socket = socket_record(shard->multi, fd);
-    if (!socket) {
-        leave_unwatched(shard->multi, easy);
-        return 0;
-    }
-    socket->shard = shard;
-    if (what == CURL_POLL_REMOVE) {
-        socket->wanted = 0;
-        socket->easy = NULL;
-        if (!socket->kept)
-            disarm(socket);
-        return 0;
-    }
-    socket->wanted =
-        (what & CURL_POLL_IN ? NH_READABLE : 0u) | (what & CURL_POLL_OUT ? NH_WRITABLE : 0u);
-    socket->easy = easy;
-    if (arm(socket, fd))
-        leave_unwatched(shard->multi, easy);
-    return 0;
-}
-
-/* Of several addresses of a name the first that was refused is told. */
-static bool passes(nh_multi_job *job, const char *refused) {
-    if (refused && !job->slot->refused)
-        job->slot->refused = refused;
-    return !refused;
-}
-
-static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
-    (void)purpose;
-    nh_multi_job *job = user;
-    if (!passes(job, job->guard ? nh_guard_refuses(job->guard, &address->addr) : NULL))
-        return CURL_SOCKET_BAD;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    nh_multi_socket *record = socket_record(job->multi, fd);
-    if (!record) {
-        close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    disarm(record);
-    record->kept = true;
-    return fd;
-}
-
-/* Before a request goes, over a connection that may have been opened by one without this guard. */
-static int check_connection(void *user, char *address, char *local, int port, int local_port) {
-    (void)local, (void)local_port;
-    nh_multi_job *job = user;
-    return passes(job, nh_guard_refuses_text(job->guard, address, port)) ? CURL_PREREQFUNC_OK
-                                                                         : CURL_PREREQFUNC_ABORT;
-}
-
-static int close_socket(void *user, curl_socket_t fd) {
-    nh_multi *multi = user;
-    if ((size_t)fd < multi->sockets_size && multi->sockets[fd]) {
-        disarm(multi->sockets[fd]);
-        multi->sockets[fd]->kept = false;
-    }
-    return close(fd);
-}
-
-static void on_ready(nh_watch *watch, unsigned events) {
-    nh_multi_socket *socket = (nh_multi_socket *)watch;
-    nh_multi *multi = socket->multi;
-    curl_socket_t fd = watch->fd;
-
-    if (socket->wanted == 0) { /* an idle connection: libcurl looks at it before it reuses it */
-        disarm(socket);
-        return;
-    }
-    /* A hang-up is for libcurl to find out by reading: told as an error it would lose the reply
-     * that may still be there. */
-    if (events & NH_HANGUP)
-        events |= socket->wanted;
-    if (events & (NH_READABLE | NH_WRITABLE) & ~socket->wanted)
-        nh_watch_change(multi->loop, watch, socket->wanted);
-    events &= socket->wanted;
-    if (!events)
-        return;
-    int mask = (events & NH_READABLE ? CURL_CSELECT_IN : 0) |
-               (events & NH_WRITABLE ? CURL_CSELECT_OUT : 0);
-    int running;
-    curl_multi_socket_action(socket->shard->curl, fd, mask, &running);
-    drain(socket->shard);
-}
-
-void nh_multi_hang_up(const nh_multi_job *job) {
-    const nh_multi *multi = job->multi;
-    for (size_t fd = 0; fd < multi->sockets_size; fd++) {
-        const nh_multi_socket *socket = multi->sockets[fd];
-        if (socket && socket->kept && socket->easy == job->slot->easy)
-            shutdown((int)fd, SHUT_RD);
-    }
-}
-
-/* ---------------------------------------------------------------- timeout */
-
-static int on_timer(CURLM *curl, long ms, void *user) {
-    (void)curl;
-    nh_multi_shard *shard = user;
-    nh_loop *loop = shard->multi->loop;
-    if (ms < 0) {
-        nh_timer_stop(loop, &shard->timer);
-        return 0;
-    }
-    if (nh_timer_start(loop, &shard->timer, (double)ms / 1e3)) {
-        shard->untimed = true;
-        nh_loop_defer(loop, &shard->multi->mend);
-    }
-    return 0;
-}
-
-static void on_timeout(nh_timer *timer) {
-    nh_multi_shard *shard = of_timer(timer);
-    int running;
-    curl_multi_socket_action(shard->curl, CURL_SOCKET_TIMEOUT, 0, &running);
-    drain(shard);
-}
-
 /* ------------------------------------------------------------------- jobs */
 
 static void enlist(nh_multi *multi, nh_multi_job *job) {
@@ -302,7 +62,8 @@ static void enlist(nh_multi *multi, nh_multi_job *job) {
         job->next->prev = job;
     multi->running = job;
     multi->running_count++;
-    job->slot->shard->running++;
+    if (job->slot->shard)
+        job->slot->shard->running++;
 }
 
 static void delist(nh_multi *multi, nh_multi_job *job) {
@@ -311,7 +72,8 @@ static void delist(nh_multi *multi, nh_multi_job *job) {
         job->next->prev = job->prev;
     job->next = job->prev = NULL;
     multi->running_count--;
-    job->slot->shard->running--;
+    if (job->slot->shard)
+        job->slot->shard->running--;
 }
 
 static void enqueue(nh_multi *multi, nh_multi_job *job) {
@@ -351,13 +113,15 @@ static nh_multi_slot *take_slot(nh_multi *multi) {
 }
 
 static void free_slot(nh_multi_slot *slot) {
-    curl_easy_cleanup(slot->easy);
+    if (slot->easy)
+        curl_easy_cleanup(slot->easy);
+    nh_dial_stop(&slot->dial);
     free(slot);
 }
 
 /* Takes a slot whose handle is in no CURLM, and perhaps may be used once only. */
 static void recycle(nh_multi *multi, nh_multi_slot *slot, bool once) {
-    if (once || multi->spare_count == SPARE_HANDLES) {
+    if (once || !slot->easy || multi->spare_count == SPARE_HANDLES) {
         free_slot(slot);
         return;
     }
@@ -367,16 +131,29 @@ static void recycle(nh_multi *multi, nh_multi_slot *slot, bool once) {
     multi->spare_count++;
 }
 
+/* Loads libcurl, and makes the cache of names that all shards share. */
+static nh_err open_names(nh_multi *multi, nh_error *error) {
+    if (multi->names)
+        return NH_OK;
+    nh_err failed = nh_curl_load(error);
+    if (failed)
+        return failed;
+    CURLSH *names = curl_share_init();
+    if (!names || curl_share_setopt(names, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS) != CURLSHE_OK) {
+        curl_share_cleanup(names); /* NULL is fine */
+        return fail(error, NH_E_INTERNAL, "out of memory");
+    }
+    multi->names = names;
+    return NH_OK;
+}
+
 static bool open_shard(nh_multi_shard *shard) {
     if (shard->curl)
         return true;
     shard->curl = curl_multi_init();
     if (!shard->curl)
         return false;
-    curl_multi_setopt(shard->curl, CURLMOPT_SOCKETFUNCTION, on_socket);
-    curl_multi_setopt(shard->curl, CURLMOPT_SOCKETDATA, shard);
-    curl_multi_setopt(shard->curl, CURLMOPT_TIMERFUNCTION, on_timer);
-    curl_multi_setopt(shard->curl, CURLMOPT_TIMERDATA, shard);
+    nh_multi_socket_serve(shard);
     /* Its default, four times the handles under way, shrinks the cache as the load goes down. */
     curl_multi_setopt(shard->curl, CURLMOPT_MAXCONNECTS, (long)shard->multi->shard_places);
     return true;
@@ -394,7 +171,7 @@ static nh_multi_shard *choose_shard(nh_multi *multi, uint32_t origin) {
 /* Takes a running job off libcurl and gives its handle back after `respond`. */
 static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
     nh_multi_slot *slot = job->slot;
-    nh_multi_end end = {.easy = slot->easy, .code = code, .detail = slot->detail};
+    nh_multi_end end = nh_multi_broken(job, code);
     /* Another address of the same name may have been fine. */
     end.refused =
         slot->refused && (code == CURLE_COULDNT_CONNECT || code == CURLE_ABORTED_BY_CALLBACK);
@@ -402,7 +179,8 @@ static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
         snprintf(slot->detail, sizeof slot->detail,
                  "the guard refuses %s; to allow it, the operator adds it to guard_allow",
                  slot->refused);
-    curl_multi_remove_handle(slot->shard->curl, slot->easy);
+    if (slot->easy)
+        curl_multi_remove_handle(slot->shard->curl, slot->easy);
     delist(multi, job);
     nh_doc *response = job->respond(job, &end);
     recycle(multi, slot, job->once);
@@ -421,8 +199,7 @@ static void hand_over(nh_multi *multi, nh_multi_job *job) {
         end_running(multi, job, CURLE_NO_CONNECTION_AVAILABLE);
         return;
     }
-    if ((size_t)fd < multi->sockets_size && multi->sockets[fd])
-        disarm(multi->sockets[fd]);
+    nh_multi_socket_hand_over(multi, fd);
     job->slot->detail[0] = '\0'; /* of an address that was tried before */
     job->opened(job, easy, fd);
 }
@@ -436,7 +213,7 @@ static void end_early(nh_multi_job *job, nh_multi_end *end) {
     job->finish(job, response);
 }
 
-static void drain(nh_multi_shard *shard) {
+void nh_multi_drain(nh_multi_shard *shard) {
     nh_multi *multi = shard->multi;
     CURLMsg *message;
     int left;
@@ -490,10 +267,6 @@ static void set_common(nh_multi *multi, nh_multi_job *job, nh_multi_slot *slot) 
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     /* Never wait for a resolver's thread when a transfer is stopped: the thread ends alone. */
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, job);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, multi);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left * 1e3) + 1);
     curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, (long)DNS_SECONDS);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BUFFER_BYTES);
@@ -504,9 +277,73 @@ static void set_common(nh_multi *multi, nh_multi_job *job, nh_multi_slot *slot) 
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
 }
 
+/* As libcurl tells it. */
+static void end_dialled(nh_multi *multi, nh_multi_job *job, int fault) {
+    const struct sockaddr_in *address = job->address;
+    char host[INET_ADDRSTRLEN], text[128];
+    unsigned long long ms = (nh_loop_now(multi->loop) - job->slot->started) / 1000000;
+    inet_ntop(AF_INET, &address->sin_addr, host, sizeof host);
+    if (fault == ETIMEDOUT)
+        snprintf(job->slot->detail, sizeof job->slot->detail,
+                 "Connection timed out after %llu milliseconds", ms);
+    else
+        snprintf(job->slot->detail, sizeof job->slot->detail,
+                 "Failed to connect to %s port %d after %llu ms: %s", host,
+                 ntohs(address->sin_port), ms, strerror_r(fault, text, sizeof text));
+    end_running(multi, job, fault == ETIMEDOUT ? CURLE_OPERATION_TIMEDOUT : CURLE_COULDNT_CONNECT);
+}
+
+static void on_dialled(nh_dial *dial, int fault) {
+    nh_multi_slot *slot = (nh_multi_slot *)(void *)((char *)dial - offsetof(nh_multi_slot, dial));
+    nh_multi_job *job = slot->job;
+    nh_multi *multi = job->multi;
+    multi->inside++;
+    if (fault)
+        end_dialled(multi, job, fault);
+    else
+        job->opened(job, NULL, dial->fd);
+    multi->inside--;
+}
+
+/* Connects without libcurl. The job is in no list. */
+static void dial(nh_multi *multi, nh_multi_job *job) {
+    nh_multi_end end = {.code = CURLE_OK};
+    nh_multi_slot *slot = calloc(1, sizeof *slot);
+    if (!slot)
+        fail(&end.error, NH_E_INTERNAL, "out of memory");
+    if (!slot || job->prepare(job, NULL, &end.error) != NH_OK) {
+        free(slot);
+        end_early(job, &end);
+        return;
+    }
+    slot->job = job;
+    slot->started = nh_loop_now(multi->loop);
+    slot->dial.done = on_dialled;
+    job->slot = slot;
+    enlist(multi, job);
+    const struct sockaddr *address = (const struct sockaddr *)job->address;
+    if (!nh_multi_socket_passes(job, job->guard ? nh_guard_refuses(job->guard, address) : NULL)) {
+        end_running(multi, job, CURLE_COULDNT_CONNECT);
+        return;
+    }
+    double left = job->due > slot->started ? (double)(job->due - slot->started) / 1e9 : 0;
+    double seconds = job->connect_timeout < left ? job->connect_timeout : left;
+    int fault = nh_dial_start(&slot->dial, multi->loop, job->address, seconds);
+    if (fault)
+        end_dialled(multi, job, fault);
+}
+
 /* The job is in no list. */
 static void start(nh_multi *multi, nh_multi_job *job) {
     nh_multi_end end = {.code = CURLE_OK};
+    if (job->address) {
+        dial(multi, job);
+        return;
+    }
+    if (open_names(multi, &end.error) != NH_OK) {
+        end_early(job, &end);
+        return;
+    }
     nh_multi_shard *shard = choose_shard(multi, job->origin);
     nh_multi_slot *slot = shard ? take_slot(multi) : NULL;
     if (!slot) {
@@ -521,10 +358,7 @@ static void start(nh_multi *multi, nh_multi_job *job) {
         end_early(job, &end);
         return;
     }
-    if (job->guard) {
-        curl_easy_setopt(slot->easy, CURLOPT_PREREQFUNCTION, check_connection);
-        curl_easy_setopt(slot->easy, CURLOPT_PREREQDATA, job);
-    }
+    nh_multi_socket_set(job, slot->easy);
     job->slot = slot;
     if (curl_multi_add_handle(shard->curl, slot->easy) != CURLM_OK) {
         job->slot = NULL;
@@ -595,7 +429,8 @@ void nh_multi_cancel(nh_multi_job *job) {
     if (!multi)
         return;
     if (job->slot) {
-        curl_multi_remove_handle(job->slot->shard->curl, job->slot->easy);
+        if (job->slot->easy)
+            curl_multi_remove_handle(job->slot->shard->curl, job->slot->easy);
         delist(multi, job);
         recycle(multi, job->slot, job->once);
         if (multi->first)
@@ -615,9 +450,6 @@ bool nh_multi_idle(const nh_multi *multi) {
 
 nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi **out,
                      nh_error *error) {
-    nh_err failed = nh_curl_load(error);
-    if (failed)
-        return failed;
     nh_multi *multi = calloc(1, sizeof *multi);
     if (!multi)
         return fail(error, NH_E_INTERNAL, "out of memory");
@@ -633,13 +465,6 @@ nh_err nh_multi_open(nh_loop *loop, const nh_transport_limits *limits, nh_multi 
     multi->shard_places = (connections + multi->shard_count - 1) / multi->shard_count;
     for (size_t i = 0; i < multi->shard_count; i++) {
         multi->shards[i].multi = multi;
-        multi->shards[i].timer.fire = on_timeout;
-    }
-    multi->names = curl_share_init();
-    if (!multi->names || !open_shard(&multi->shards[0]) ||
-        curl_share_setopt(multi->names, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS) != CURLSHE_OK) {
-        nh_multi_close(multi);
-        return fail(error, NH_E_INTERNAL, "libcurl cannot open a multi handle");
     }
     *out = multi;
     return NH_OK;
@@ -650,9 +475,7 @@ void nh_multi_close(nh_multi *multi) {
         return;
     /* libcurl says good-bye on mail connections and waits for the answer: let it find the end of
      * the stream instead. */
-    for (size_t fd = 0; fd < multi->sockets_size; fd++)
-        if (multi->sockets[fd] && multi->sockets[fd]->kept)
-            shutdown((int)fd, SHUT_RD);
+    nh_multi_socket_end_input(multi);
     while (multi->spare) {
         nh_multi_slot *slot = multi->spare;
         multi->spare = slot->next;
@@ -667,65 +490,8 @@ void nh_multi_close(nh_multi *multi) {
         curl_share_cleanup(multi->names);
     nh_loop_undefer(&multi->pump);
     nh_loop_undefer(&multi->mend);
-    for (size_t fd = 0; fd < multi->sockets_size; fd++) {
-        if (multi->sockets[fd]) {
-            disarm(multi->sockets[fd]);
-            free(multi->sockets[fd]);
-        }
-    }
-    free(multi->sockets);
+    nh_multi_socket_free(multi);
     free(multi);
-}
-
-/* ----------------------------------------------------------------- errors */
-
-/* What libcurl's codes mean here. `detail` tells that libcurl's own words for this failure name
- * nothing but hosts, addresses, certificates and system errors. Codes that are not listed are
- * internal. */
-static const struct meaning {
-    CURLcode curl;
-    nh_err code;
-    bool detail;
-    const char *text;
-} meanings[] = {
-    {CURLE_UNSUPPORTED_PROTOCOL, NH_E_INVALID, false, "the protocol is not supported"},
-    {CURLE_URL_MALFORMAT, NH_E_INVALID, false, "the URL is not valid"},
-    {CURLE_COULDNT_RESOLVE_PROXY, NH_E_NETWORK, false, "the proxy's name is not known"},
-    {CURLE_COULDNT_RESOLVE_HOST, NH_E_NETWORK, true, "the host's name is not known"},
-    {CURLE_COULDNT_CONNECT, NH_E_NETWORK, true, "no connection"},
-    {CURLE_WEIRD_SERVER_REPLY, NH_E_NETWORK, false, "the server's answer makes no sense"},
-    {CURLE_BAD_FUNCTION_ARGUMENT, NH_E_NETWORK, false, "the server's answer makes no sense"},
-    {CURLE_HTTP2, NH_E_NETWORK, false, "an HTTP/2 error"},
-    {CURLE_HTTP2_STREAM, NH_E_NETWORK, false, "the server reset the HTTP/2 stream"},
-    {CURLE_PARTIAL_FILE, NH_E_NETWORK, true, "the response ended early"},
-    {CURLE_GOT_NOTHING, NH_E_NETWORK, false, "the server closed the connection without an answer"},
-    {CURLE_SEND_ERROR, NH_E_NETWORK, true, "the connection broke while sending"},
-    {CURLE_RECV_ERROR, NH_E_NETWORK, true, "the connection broke while receiving"},
-    {CURLE_NO_CONNECTION_AVAILABLE, NH_E_NETWORK, false, "no connection available"},
-    {CURLE_PROXY, NH_E_NETWORK, false, "the proxy failed"},
-    {CURLE_BAD_CONTENT_ENCODING, NH_E_NETWORK, false, "the response's encoding is broken"},
-    {CURLE_OPERATION_TIMEDOUT, NH_E_TIMEOUT, true, "timed out"},
-    {CURLE_READ_ERROR, NH_E_INVALID, false, "an attachment could not be read"},
-    {CURLE_ABORTED_BY_CALLBACK, NH_E_INVALID, false, "an attachment could not be read"},
-    {CURLE_FILESIZE_EXCEEDED, NH_E_TOO_LARGE, false, "too large"},
-    {CURLE_PEER_FAILED_VERIFICATION, NH_E_TLS, true, "the certificate is not trusted"},
-    {CURLE_SSL_CONNECT_ERROR, NH_E_TLS, true, "the TLS handshake failed"},
-    {CURLE_SSL_CERTPROBLEM, NH_E_INVALID, true, "the client's certificate or key is not usable"},
-    {CURLE_SSL_CACERT_BADFILE, NH_E_INVALID, true,
-     "the file of trusted certificates is not usable"},
-    {CURLE_SSL_CIPHER, NH_E_TLS, false, "no common cipher"},
-    {CURLE_SSL_ISSUER_ERROR, NH_E_TLS, false, "the certificate's issuer is not trusted"},
-    {CURLE_USE_SSL_FAILED, NH_E_TLS, false, "the server does not offer TLS"},
-    {CURLE_LOGIN_DENIED, NH_E_AUTH, false, "the server refused the credentials"},
-    {CURLE_AUTH_ERROR, NH_E_AUTH, false, "the authentication failed"},
-    {CURLE_OUT_OF_MEMORY, NH_E_INTERNAL, false, "out of memory"},
-};
-
-static const struct meaning *meaning_of(CURLcode code) {
-    for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
-        if (meanings[i].curl == code)
-            return &meanings[i];
-    return NULL;
 }
 
 char *nh_multi_detail(const nh_multi_job *job) {
@@ -733,31 +499,6 @@ char *nh_multi_detail(const nh_multi_job *job) {
 }
 
 nh_multi_end nh_multi_broken(const nh_multi_job *job, CURLcode code) {
-    return (nh_multi_end){.easy = job->slot->easy, .code = code, .detail = job->slot->detail};
-}
-
-nh_err nh_multi_error(const nh_multi_end *end) {
-    if (!end->easy)
-        return end->error.code;
-    if (end->refused)
-        return NH_E_INVALID;
-    /* A handshake that the network broke may succeed the next time. */
-    long number = 0;
-    if (end->code == CURLE_SSL_CONNECT_ERROR &&
-        curl_easy_getinfo(end->easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK &&
-        (number == ECONNRESET || number == EPIPE || number == ETIMEDOUT))
-        return NH_E_NETWORK;
-    const struct meaning *meaning = meaning_of(end->code);
-    return meaning ? meaning->code : NH_E_INTERNAL;
-}
-
-const char *nh_multi_text(const nh_multi_end *end) {
-    if (!end->easy)
-        return end->error.message;
-    if (end->refused)
-        return end->detail;
-    const struct meaning *meaning = meaning_of(end->code);
-    if (!meaning)
-        return curl_easy_strerror(end->code);
-    return meaning->detail && end->detail[0] ? end->detail : meaning->text;
+    return (nh_multi_end){
+        .started = true, .easy = job->slot->easy, .code = code, .detail = job->slot->detail};
 }

@@ -1,4 +1,4 @@
-/* multi.h — libcurl transfers on a worker's loop, for the transports that speak through libcurl.
+/* multi.h — libcurl transfers, and plain connections, on a worker's loop: the transports' places.
  *
  * A job is one transfer, embedded in its user's structure. nh_multi_submit takes it; it ends by one
  * call of `finish`, or by nh_multi_cancel. Everything runs in the worker's thread; nothing blocks,
@@ -6,6 +6,8 @@
  */
 #ifndef NH_TRANSPORTS_MULTI_H
 #define NH_TRANSPORTS_MULTI_H
+
+#include <netinet/in.h>
 
 #include "platforms/transports/address.h"
 #include "platforms/transports/curl.h"
@@ -17,10 +19,11 @@ typedef struct nh_multi_slot nh_multi_slot; /* what a transfer has that is under
 
 /* How a job ended. */
 typedef struct nh_multi_end {
-    CURL *easy; /* to ask for figures; NULL when the transfer never started */
+    bool started; /* else `error` tells why not */
+    CURL *easy;   /* to ask for figures; NULL also for a dialled connection */
     CURLcode code;
     const char *detail; /* libcurl's own words, "" when it had none; see nh_multi_text */
-    nh_error error;     /* why it never started; NH_OK when `easy` is set */
+    nh_error error;     /* NH_OK when it started */
     bool refused;       /* the guard refused where it was going; `detail` says why */
 } nh_multi_end;
 
@@ -35,7 +38,12 @@ struct nh_multi_job {
      * it stands this is called instead of the two above. The descriptor is the user's to watch,
      * read and write; handle and place stay the job's until nh_multi_cancel, which closes it. */
     void (*opened)(nh_multi_job *job, CURL *easy, int fd);
-    double timeout; /* seconds from submit to end, waiting for a place included */
+    /* NULL: libcurl finds out where to. Else, of a connection: it needs neither a proxy nor TLS,
+     * and is opened without libcurl; `prepare` and `opened` get no handle. Borrowed until the end.
+     */
+    const struct sockaddr_in *address;
+    double connect_timeout; /* seconds; set by `prepare`, of a connection with an address */
+    double timeout;         /* seconds from submit to end, waiting for a place included */
     /* Its handle is not used again. For what reads HTTP headers: libcurl up to 7.88 remembers the
      * last header of the transfer before, which is freed, and writes to it when the first header
      * begins with a blank (fixed in 8.0). */

@@ -20,6 +20,17 @@ static void open_with(size_t connections) {
     transport_open(&nh_http_transport, limits);
 }
 
+static bool is_loaded(const char *library) {
+    char line[1024];
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps && fgets(line, sizeof line, maps))
+        found |= strstr(line, library) != NULL;
+    if (maps)
+        fclose(maps);
+    return found;
+}
+
 static int status_of(nh_doc *request) {
     return (int)number(ask(request), "status");
 }
@@ -29,6 +40,20 @@ static void opens_no_more_than_it_needs(void) {
     for (int i = 0; i < 10; i++)
         CHECK_INT(status_of(document("{'url':'http://127.0.0.1:%d/status/200'}", plain.port)), 200);
     CHECK_INT(COUNT(opened), 1);
+    transport_close();
+}
+
+/* The first of all: libcurl stays loaded. */
+static void needs_no_libcurl_for_an_address(void) {
+    open_with(100);
+    CHECK_INT(status_of(document("{'url':'http://127.0.0.1:%d/status/200'}", plain.port)), 200);
+    CHECK_ERROR(ask(document("{'url':'http://127.0.0.1:1/'}")), "network", "port 1 after");
+    CHECK_ERROR(ask(document("{'url':'http://127.0.0.1:%d/status/200','guard':true}", plain.port)),
+                "invalid", "the guard refuses a loopback address");
+    CHECK_INT(COUNT(opened), 1);
+    CHECK(!is_loaded("/libcurl"));
+    CHECK_INT(status_of(document("{'url':'http://localhost:%d/status/200'}", plain.port)), 200);
+    CHECK(is_loaded("/libcurl"));
     transport_close();
 }
 
@@ -220,6 +245,7 @@ static void leaves_the_unusual_to_libcurl(void) {
 int main(void) {
     plain = peer_start("http_peer.py", "--host", "0.0.0.0", NULL);
     player_start();
+    RUN(needs_no_libcurl_for_an_address);
     RUN(opens_no_more_than_it_needs);
     RUN(shares_only_what_is_the_same);
     RUN(keeps_only_what_the_answer_allows);
