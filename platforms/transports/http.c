@@ -7,9 +7,9 @@
  * names no timeout also ends after ten seconds without a byte.
  *
  * A request goes one of two ways, which differ in their price and nothing else: over a connection
- * of our own pool, which libcurl has opened or we have dialled, with our own HTTP/1.1 (http_direct.c), or, where that
- * does not do, through libcurl's multi interface (http_curl.c). An error's text names the host and
- * port, never the rest of the URL, where tokens sit.
+ * of our own pool, which libcurl has opened or we have dialled, with our own HTTP/1.1
+ * (http_direct.c), or, where that does not do, through libcurl's multi interface (http_curl.c). An
+ * error's text names the host and port, never the rest of the URL, where tokens sit.
  */
 #include "platforms/transports/http.h"
 

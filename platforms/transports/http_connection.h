@@ -1,5 +1,5 @@
-/* http_connection.h — one connection of the pool: opened by libcurl (resolved, through a proxy, with
- * TLS) or dialled, then read and written by us.
+/* http_connection.h — one connection of the pool: opened by libcurl (resolved, through a proxy,
+ * with TLS) or dialled, then read and written by us.
  *
  * It is made for an exchange and carries one at a time. http_pool.h has those that wait and those
  * that rest; http_direct.c lets them work.

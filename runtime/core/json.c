@@ -2,10 +2,10 @@
  * of its own, so it is for the edges (command line, C programs), never for the way of a message. */
 #include <jansson.h>
 #include <math.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/core/base64.h"
 #include "runtime/core/error.h"
 #include "runtime/core/utf8.h"
 #include "runtime/notifyhub.h"
@@ -69,11 +69,11 @@ nh_doc *nh_doc_from_json(const char *text, size_t length, nh_error *error) {
 }
 
 static json_t *base64(const char *bytes, size_t length) {
-    char *text = malloc((length + 2) / 3 * 4 + 1);
+    char *text = malloc(NH_BASE64_SIZE(length) + 1);
     if (!text)
         return NULL;
-    int size = EVP_EncodeBlock((unsigned char *)text, (const unsigned char *)bytes, (int)length);
-    json_t *json = json_stringn(text, (size_t)size);
+    nh_base64_encode(text, bytes, length);
+    json_t *json = json_stringn(text, NH_BASE64_SIZE(length));
     free(text);
     return json;
 }
