@@ -251,7 +251,11 @@ nh_hub *nh_hub_open_with(const nh_doc *config, const nh_engine_ops *engine,
     hub->message_bytes = option(whole, "queue", "message_bytes", 32 << 20);
     hub->capacity = option(whole, "queue", "capacity", 100000);
     hub->bytes = option(whole, "queue", "bytes", 256 << 20);
-    hub->work.queue = nh_queue_create(hub->capacity, hub->bytes, error);
+    /* With a journal none are held: they would fill the window before those on the disk. */
+    const nh_value *queue = nh_value_get(nh_doc_root(whole), "queue");
+    bool durable = nh_value_kind(nh_value_get(queue, "journal")) != NH_NIL;
+    hub->work.queue =
+        nh_queue_create(hub->capacity, hub->bytes, durable ? 0 : hub->capacity / 2, error);
     if (!hub->work.queue)
         goto fail;
     if (nh_hub_recent_open(hub, whole, error) != NH_OK ||

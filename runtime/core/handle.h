@@ -70,6 +70,7 @@ struct nh_handle {
     _Atomic(void *) worker;
     union {
         void *task;
+        struct nh_flow *flow; /* the queue's, while it is there */
         nh_handle *first; /* of a duplicate: the handle whose it is, with a reference, or NULL */
     };
 };

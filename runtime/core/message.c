@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runtime/core/clock.h"
+#include "runtime/core/direction.h"
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 #include "runtime/core/id.h"
@@ -218,7 +219,7 @@ static nh_err check_priority(const nh_value *value, const where *at, nh_message 
     static const char *const words[NH_PRIORITIES] = {"low", "normal", "high", "urgent"};
     size_t index = NH_NORMAL;
     nh_err failed = check_one_of(value, at, words, NH_PRIORITIES, &index, error);
-    to->priority = (uint8_t)index;
+    to->priority = index & 3;
     return failed;
 }
 
@@ -368,6 +369,7 @@ static nh_err check_targets(const nh_value *value, const where *at, nh_message *
         const where one = {.list = at->name, .position = i + 1};
         failed = check_target(nh_value_at(value, i), &one, to, error);
     }
+    to->flow = nh_direction_of(value) & ((1u << NH_DIRECTION_BITS) - 1);
     return failed;
 }
 

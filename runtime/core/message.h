@@ -19,9 +19,11 @@ typedef struct nh_message {
     double expires_at;
     double timeout;  /* seconds from acceptance; negative = none */
     uint32_t length; /* of the packed document, NH_DOC_BYTES_MAX at most */
-    uint8_t priority;
-    bool keyed;     /* it has a dedupe_key */
-    const char *id; /* into `bytes`, behind the document */
+    /* As bits, since a queue is as long as its messages are small. */
+    uint32_t priority : 2; /* nh_priority */
+    uint32_t keyed : 1;    /* it has a dedupe_key */
+    uint32_t flow : 29;    /* where it seems to go; see direction.h */
+    const char *id;        /* into `bytes`, behind the document */
     char bytes[];
 } nh_message;
 

@@ -268,11 +268,13 @@ static bool start_jobs(nh_script *owner) {
     }
     int jobs = lua_gettop(L);
     size_t count = lua_rawlen(L, jobs);
+    bool ruled = vm->setup.generation && vm->setup.generation->rules;
     owner->missing =
         count + 1; /* one more: none of them shall end the task before all have begun */
     for (size_t i = 1; i <= count; i++) {
         lua_rawgeti(L, jobs, (lua_Integer)i);
         nh_strand *s = nh_strand_make_job(owner, L);
+        s->op.sole = count == 1 && !ruled;
         lua_pushnil(L);
         run_job(s);
     }

@@ -22,7 +22,7 @@
 
 struct nh_log;
 
-#define NH_ENGINE_ABI 4
+#define NH_ENGINE_ABI 5
 
 typedef struct nh_engine
     nh_engine; /* one a hub: the checked configuration and the compiled scripts; immutable */
@@ -38,6 +38,7 @@ typedef struct nh_task {
 typedef struct nh_op {
     nh_task *task;
     bool again;    /* of a transfer: it repeats an attempt that failed */
+    bool sole;     /* it is all that its message is about, and no rule decided that */
     uint64_t lane; /* the host's: which lane the last transfer went through; 0: none */
     void *pending;
 } nh_op;

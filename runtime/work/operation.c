@@ -39,6 +39,7 @@ typedef struct pending {
         };
     };
     struct pending *next; /* in the free list, or in `grants` */
+    nh_flow *flow;        /* counted in the queue as one that waits */
     int transport;        /* -1 for a sleep */
     bool waits;           /* for the gate */
     bool admits;          /* sleeps for a rate */
@@ -86,6 +87,21 @@ static void count_operation(nh_op *op, int transport, uint32_t change) {
     count_rest(actor);
 }
 
+/* It waits for a place: the queue need not give out more of its kind. */
+static void begin_wait(pending *p) {
+    const nh_actor *actor = actor_of(p->op);
+    if (p->op->sole)
+        p->flow = nh_queue_wait(p->operations->work->queue, actor->flow, actor->priority);
+}
+
+static void end_wait(pending *p) {
+    nh_work *work = p->operations->work;
+    nh_flow *flow = p->flow;
+    p->flow = NULL;
+    if (flow && nh_queue_go(work->queue, flow, actor_of(p->op)->priority))
+        work->more(work);
+}
+
 static pending *take_pending(nh_operations *operations, nh_op *op, int transport) {
     pending *p = operations->free;
     if (p)
@@ -103,6 +119,7 @@ static pending *take_pending(nh_operations *operations, nh_op *op, int transport
 
 static void free_pending(pending *p) {
     nh_operations *operations = p->operations;
+    end_wait(p);
     p->op->pending = NULL;
     count_operation(p->op, p->waits ? -1 : p->transport, (uint32_t)-1);
     nh_doc_unref(p->request);
@@ -231,6 +248,10 @@ static void set_waits(pending *p, bool waits) {
     actor->sleeps += waits ? 1u : (uint32_t)-1;
     p->waits = waits;
     count_rest(actor);
+    if (waits)
+        begin_wait(p);
+    else
+        end_wait(p);
 }
 
 void nh_operations_take_grants(nh_operations *operations) {
@@ -324,6 +345,7 @@ nh_err nh_operation_admit(nh_op *op, const char *key, const nh_rate_limit *limit
         p->admits = p->started = true;
         p->ticket = ticket;
         p->key = key;
+        begin_wait(p);
         if (nh_timer_start(operations->loop, &p->timer, *wait) == NH_OK)
             return NH_OK;
         free_pending(p);
@@ -346,6 +368,7 @@ void nh_operation_cancel(nh_op *op) {
     nh_operations *operations = p->operations;
     if (p->waits && !nh_gate_cancel(&operations->work->gate, &p->pass)) {
         count_operation(op, -1, (uint32_t)-1); /* its grant is on the way, and is freed with that */
+        end_wait(p);
         op->pending = NULL;
         p->op = NULL;
         operations->owed++;

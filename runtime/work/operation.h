@@ -16,6 +16,7 @@ typedef struct nh_actor {
     nh_operations *operations;
     nh_vm *vm;
     nh_priority priority;
+    uint32_t flow;              /* the queue's name of where it goes */
     nh_row row;                 /* in the journal; 0 = in none */
     uint32_t transfers, sleeps; /* under way */
     bool asleep;                /* counted there, not in flight */

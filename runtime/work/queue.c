@@ -1,12 +1,11 @@
-/* queue.c — four lists, one for each priority, and two heaps, for deliver_at and for deadlines.
+/* queue.c — the flows of those that may be taken (flow.c), and two heaps, for deliver_at and for
+ * deadlines.
  *
- * Any thread; one mutex, held for a few pointer moves. The lists and heaps are threaded through the
+ * Any thread; one mutex, held for a few pointer moves. Lists and heaps are threaded through the
  * handles, so nothing here allocates for a message except when a heap doubles, which push does
- * before it takes anything. A worker takes by weight: each priority has a credit (8, 4, 2, 1) that
- * taking spends; when no list with messages has credit left, all get theirs anew. So urgent goes
- * first and low still moves. Push, remove and take cost O(1) a message, plus O(log n) in the heap
- * of deadlines for those that have one. The heaps keep the times beside the pointers: with a
- * million messages every handle that is looked at is a cache miss.
+ * before it takes anything. Push, remove and take cost O(1) a message, plus O(log n) in the heap of
+ * deadlines for those that have one. The heaps keep the times beside the pointers: with a million
+ * messages every handle that is looked at is a cache miss.
  */
 #include "runtime/work/queue.h"
 
@@ -17,9 +16,6 @@
 #include "runtime/core/error.h"
 
 enum { RELEASED_AT_ONCE = 1024 }; /* in one hold of the lock */
-
-static const unsigned weights[NH_PRIORITIES] = {
-    [NH_LOW] = 1, [NH_NORMAL] = 2, [NH_HIGH] = 4, [NH_URGENT] = 8};
 
 /* Handles ordered by one of their times; at[1…count], earliest first, four children each. */
 typedef struct entry {
@@ -37,12 +33,11 @@ struct nh_queue {
     size_t capacity, bytes_most;
     pthread_mutex_t lock;
     bool closed;
-    nh_handle lists[NH_PRIORITIES]; /* heads of rings; only next and prev are used */
-    size_t counts[NH_PRIORITIES];
-    unsigned credits[NH_PRIORITIES];
+    nh_flows *flows;
     size_t bytes;
     heap releases, deadlines;
-    _Atomic size_t ready; /* the sum of counts, readable without the lock */
+    size_t count;         /* in the flows */
+    _Atomic size_t ready; /* what the flows give, readable without the lock */
 };
 
 /* ------------------------------------------------------------------- heap */
@@ -115,28 +110,19 @@ static uint64_t heap_first(const heap *h) {
     return h->count > 0 ? h->at[1].time : UINT64_MAX;
 }
 
-/* ------------------------------------------------------------------- lists */
+/* ------------------------------------------------------------------- flows */
 
-/* Who appends or unlinks tells count_ready, once for all. */
+/* Who appends or takes out tells count_ready, once for all. */
 static void append(nh_queue *queue, nh_handle *handle) {
-    nh_handle *list = &queue->lists[handle->message->priority];
-    handle->next = list;
-    handle->prev = list->prev;
-    list->prev->next = handle;
-    list->prev = handle;
-    queue->counts[handle->message->priority]++;
+    nh_flows_add(queue->flows, handle);
+    queue->count++;
     nh_handle_set_state(handle, NH_QUEUED);
 }
 
-static void unlink_ready(nh_queue *queue, nh_handle *handle) {
-    handle->prev->next = handle->next;
-    handle->next->prev = handle->prev;
-    handle->next = handle->prev = NULL;
-    queue->counts[handle->message->priority]--;
-}
-
-static void count_ready(nh_queue *queue, size_t change) {
-    atomic_fetch_add_explicit(&queue->ready, change, memory_order_seq_cst);
+/* Lock held. Whether there are more than before. */
+static bool count_ready(nh_queue *queue) {
+    size_t ready = nh_flows_ready(queue->flows);
+    return ready > atomic_exchange_explicit(&queue->ready, ready, memory_order_seq_cst);
 }
 
 /* Out of wherever it is; it must be in the queue. */
@@ -144,46 +130,34 @@ static void take_out(nh_queue *queue, nh_handle *handle) {
     if (handle->release_position) {
         heap_remove(&queue->releases, handle);
     } else {
-        unlink_ready(queue, handle);
-        count_ready(queue, (size_t)-1);
+        nh_flows_remove(queue->flows, handle);
+        queue->count--;
+        count_ready(queue);
     }
     heap_remove(&queue->deadlines, handle);
     queue->bytes -= nh_message_size(handle->message);
 }
 
-/* The list to take from: the most urgent that has messages and credit. At least one has messages.
- */
-static nh_handle *choose(nh_queue *queue) {
-    for (;;) {
-        for (int priority = NH_URGENT; priority >= NH_LOW; priority--)
-            if (queue->counts[priority] > 0 && queue->credits[priority] > 0) {
-                queue->credits[priority]--;
-                return queue->lists[priority].next;
-            }
-        for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
-            queue->credits[priority] = weights[priority];
-    }
-}
-
 static size_t held(const nh_queue *queue) {
-    return atomic_load_explicit(&queue->ready, memory_order_relaxed) + queue->releases.count;
+    return queue->count + queue->releases.count;
 }
 
 /* -------------------------------------------------------------- life cycle */
 
-nh_queue *nh_queue_create(size_t capacity, size_t bytes, nh_error *error) {
+nh_queue *nh_queue_create(size_t capacity, size_t bytes, size_t held_most, nh_error *error) {
     nh_queue *queue = calloc(1, sizeof *queue);
-    if (!queue || pthread_mutex_init(&queue->lock, NULL) != 0) {
+    nh_flows *flows = nh_flows_create(held_most);
+    if (!queue || !flows || pthread_mutex_init(&queue->lock, NULL) != 0) {
+        nh_flows_destroy(flows);
         free(queue);
         nh_fail_memory(error);
         return NULL;
     }
+    queue->flows = flows;
     queue->capacity = capacity;
     queue->bytes_most = bytes;
     queue->releases.position = offsetof(nh_handle, release_position);
     queue->deadlines.position = offsetof(nh_handle, deadline_position);
-    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
-        queue->lists[priority].next = queue->lists[priority].prev = &queue->lists[priority];
     return queue;
 }
 
@@ -191,6 +165,7 @@ void nh_queue_destroy(nh_queue *queue) {
     if (!queue)
         return;
     pthread_mutex_destroy(&queue->lock);
+    nh_flows_destroy(queue->flows);
     free(queue->releases.at);
     free(queue->deadlines.at);
     free(queue);
@@ -199,7 +174,7 @@ void nh_queue_destroy(nh_queue *queue) {
 /* `returned`: they were accepted before. */
 static nh_err push(nh_queue *queue, nh_handle *const *handles, size_t count, bool returned,
                    nh_error *error) {
-    size_t bytes = 0, timed = 0, scheduled = 0, ready = 0;
+    size_t bytes = 0, timed = 0, scheduled = 0;
     for (size_t i = 0; i < count; i++) {
         bytes += nh_message_size(handles[i]->message);
         timed += handles[i]->deadline != UINT64_MAX;
@@ -231,12 +206,11 @@ static nh_err push(nh_queue *queue, nh_handle *const *handles, size_t count, boo
             heap_add(&queue->releases, handle, handle->release);
         } else {
             append(queue, handle);
-            ready++;
         }
     }
     if (!failed) {
         queue->bytes += bytes;
-        count_ready(queue, ready);
+        count_ready(queue);
     }
     pthread_mutex_unlock(&queue->lock);
     return failed;
@@ -252,11 +226,9 @@ nh_err nh_queue_return(nh_queue *queue, nh_handle *const *handles, size_t count)
 
 size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most, size_t *left) {
     size_t taken = 0;
+    nh_handle *handle;
     pthread_mutex_lock(&queue->lock);
-    size_t ready = atomic_load_explicit(&queue->ready, memory_order_relaxed);
-    for (; taken < most && taken < ready; taken++) {
-        nh_handle *handle = choose(queue);
-        unlink_ready(queue, handle);
+    for (; taken < most && (handle = nh_flows_next(queue->flows)); taken++) {
         heap_remove(&queue->deadlines, handle);
         queue->bytes -= nh_message_size(handle->message);
         /* Under the lock: who finds a handle gone from the queue finds its worker. */
@@ -264,15 +236,16 @@ size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most
         nh_handle_set_state(handle, NH_RUNNING);
         out[taken] = handle;
     }
-    count_ready(queue, (size_t)-taken);
+    queue->count -= taken;
+    count_ready(queue);
+    *left = nh_flows_ready(queue->flows);
     pthread_mutex_unlock(&queue->lock);
-    *left = ready - taken;
     return taken;
 }
 
 bool nh_queue_remove(nh_queue *queue, nh_handle *handle) {
     pthread_mutex_lock(&queue->lock);
-    bool inside = handle->release_position > 0 || handle->next;
+    bool inside = handle->release_position > 0 || nh_flows_has(handle);
     if (inside)
         take_out(queue, handle);
     pthread_mutex_unlock(&queue->lock);
@@ -294,8 +267,7 @@ size_t nh_queue_tick(nh_queue *queue, uint64_t now, nh_handle **out, size_t most
         append(queue, handle);
         released++;
     }
-    count_ready(queue, released);
-    *ready = released > 0;
+    *ready = count_ready(queue);
     *next = heap_first(deadlines);
     if (heap_first(releases) < *next)
         *next = heap_first(releases);
@@ -318,13 +290,26 @@ size_t nh_queue_drain(nh_queue *queue, uint64_t horizon, nh_handle **out, size_t
             out[taken] = queue->releases.at[i].handle;
             take_out(queue, out[taken++]);
         }
-    for (int priority = NH_LOW; priority < NH_PRIORITIES && horizon == 0; priority++)
-        while (queue->counts[priority] > 0 && taken < most) {
-            out[taken] = queue->lists[priority].next;
-            take_out(queue, out[taken++]);
-        }
+    while (horizon == 0 && taken < most && (out[taken] = nh_flows_any(queue->flows)))
+        take_out(queue, out[taken++]);
     pthread_mutex_unlock(&queue->lock);
     return taken;
+}
+
+nh_flow *nh_queue_wait(nh_queue *queue, uint32_t flow, nh_priority priority) {
+    pthread_mutex_lock(&queue->lock);
+    nh_flow *counted = nh_flows_wait(queue->flows, flow, priority);
+    count_ready(queue);
+    pthread_mutex_unlock(&queue->lock);
+    return counted;
+}
+
+bool nh_queue_go(nh_queue *queue, nh_flow *flow, nh_priority priority) {
+    pthread_mutex_lock(&queue->lock);
+    nh_flows_go(queue->flows, flow, priority);
+    bool more = count_ready(queue);
+    pthread_mutex_unlock(&queue->lock);
+    return more;
 }
 
 /* In one order with a worker's `sleeping`: see worker.c. */
@@ -335,7 +320,7 @@ size_t nh_queue_ready(const nh_queue *queue) {
 void nh_queue_read(nh_queue *queue, nh_queue_figures *figures) {
     pthread_mutex_lock(&queue->lock);
     for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
-        figures->ready[priority] = queue->counts[priority];
+        figures->ready[priority] = nh_flows_count(queue->flows, (nh_priority)priority);
     figures->scheduled = queue->releases.count;
     figures->bytes = queue->bytes;
     pthread_mutex_unlock(&queue->lock);

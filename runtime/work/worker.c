@@ -230,6 +230,7 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
     *t = (task){.actor = {.operations = worker->operations,
                           .vm = worker->current->vm,
                           .priority = message->priority,
+                          .flow = message->flow,
                           .row = handle->row},
                 .worker = worker,
                 .generation = worker->current,

@@ -77,7 +77,7 @@ static void empty_and_destroy(nh_queue *queue) {
 }
 
 static void priorities_get_8_4_2_1_of_15(void) {
-    nh_queue *queue = nh_queue_create(1000, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(1000, 1 << 20, 0, NULL);
     for (int i = 0; i < 100; i++)
         for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
             CHECK_INT(push(queue, make((nh_priority)priority)), NH_OK);
@@ -102,7 +102,7 @@ static void priorities_get_8_4_2_1_of_15(void) {
 }
 
 static void low_moves_while_urgent_keeps_coming(void) {
-    nh_queue *queue = nh_queue_create(1000, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(1000, 1 << 20, 0, NULL);
     nh_handle *low = make(NH_LOW), *out;
     int taken = 0;
     size_t left;
@@ -122,7 +122,7 @@ static void low_moves_while_urgent_keeps_coming(void) {
 }
 
 static void one_priority_is_first_in_first_out(void) {
-    nh_queue *queue = nh_queue_create(100, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(100, 1 << 20, 0, NULL);
     nh_handle *in[50], *out[50];
     size_t left;
     for (int i = 0; i < 50; i++)
@@ -140,7 +140,7 @@ static void it_is_bounded_by_count_and_bytes_and_takes_all_or_none(void) {
     nh_error error;
     nh_handle *more[3] = {make(NH_LOW), make(NH_URGENT), make(NH_NORMAL)};
     size_t size = nh_message_size(more[0]->message);
-    nh_queue *queue = nh_queue_create(4, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(4, 1 << 20, 0, NULL);
     push(queue, make(NH_NORMAL));
     push(queue, timed(1000, UINT64_MAX)); /* scheduled ones count */
     CHECK_INT(nh_queue_push(queue, more, 3, &error), NH_E_QUEUE_FULL);
@@ -163,7 +163,7 @@ static void it_is_bounded_by_count_and_bytes_and_takes_all_or_none(void) {
     for (int i = 0; i < 5; i++)
         bytes += nh_message_size(batch[i]->message);
     CHECK(size > 0);
-    queue = nh_queue_create(100, bytes - 1, NULL);
+    queue = nh_queue_create(100, bytes - 1, 0, NULL);
     CHECK_INT(nh_queue_push(queue, batch, 5, &error), NH_E_QUEUE_FULL);
     CHECK(strstr(error.message, "0 of ") && strstr(error.message, " bytes"));
     CHECK_INT(nh_queue_ready(queue), 0);
@@ -174,7 +174,7 @@ static void it_is_bounded_by_count_and_bytes_and_takes_all_or_none(void) {
 }
 
 static void what_is_removed_is_in_it_once(void) {
-    nh_queue *queue = nh_queue_create(10, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(10, 1 << 20, 0, NULL);
     nh_handle *ready = make(NH_HIGH), *later = timed(500, 900), *taken = make(NH_LOW), *out;
     size_t left;
     uint64_t next;
@@ -196,7 +196,7 @@ static void what_is_removed_is_in_it_once(void) {
 
 static void messages_are_released_in_the_order_of_deliver_at(void) {
     enum { COUNT = 200 };
-    nh_queue *queue = nh_queue_create(1000, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(1000, 1 << 20, 0, NULL);
     nh_handle *out[COUNT];
     uint64_t next, last = 0;
     bool ready;
@@ -221,7 +221,7 @@ static void messages_are_released_in_the_order_of_deliver_at(void) {
 }
 
 static void deadlines_end_messages_queued_or_scheduled(void) {
-    nh_queue *queue = nh_queue_create(100, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(100, 1 << 20, 0, NULL);
     nh_handle *out[10], *late = timed(0, 300), *never = timed(0, UINT64_MAX);
     nh_handle *scheduled = timed(5000, 200), *both = timed(250, 250);
     uint64_t next;
@@ -241,7 +241,7 @@ static void deadlines_end_messages_queued_or_scheduled(void) {
 
 static void draining_takes_what_lies_beyond_the_horizon(void) {
     enum { COUNT = 300 };
-    nh_queue *queue = nh_queue_create(1000, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(1000, 1 << 20, 0, NULL);
     nh_handle *out[7];
     size_t beyond = 0, drained = 0, count;
     nh_queue_figures figures;
@@ -267,7 +267,7 @@ static void draining_takes_what_lies_beyond_the_horizon(void) {
 }
 
 static void a_closed_queue_refuses_and_still_gives(void) {
-    nh_queue *queue = nh_queue_create(10, 1 << 20, NULL);
+    nh_queue *queue = nh_queue_create(10, 1 << 20, 0, NULL);
     nh_handle *in = make(NH_NORMAL), *refused = make(NH_NORMAL), *out;
     nh_error error;
     size_t left;

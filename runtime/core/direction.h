@@ -1,0 +1,14 @@
+/* direction.h — where a message seems to go, before anybody was asked: a number by which messages
+ * to one place can be told from others while they wait. */
+#ifndef NH_CORE_DIRECTION_H
+#define NH_CORE_DIRECTION_H
+
+#include "runtime/notifyhub.h"
+
+#define NH_DIRECTION_BITS 29
+
+/* A hash of its list of targets (NULL: it names none). Equal for targets that differ only in the
+ * recipient. Thread: any. */
+uint32_t nh_direction_of(const nh_value *targets);
+
+#endif
