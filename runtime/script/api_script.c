@@ -13,13 +13,15 @@
  *   plain(value, keep)       a copy of a value that a script made, all the way down and without
  *                            metatables; tables that are keys of `keep` stay what they are
  *   clone(table, more)       a copy of the table itself, with room for `more` fields
- *   allowed(name)            a module that the operator allows; or nil, message
- *   env(name)                an environment variable; or nil
- *   log(level, event, text)
- *   where(level)             "file:line: " of who called
- *   folder(), generation()
+ *   texts(...)               its arguments, texts, numbers and booleans, as a person reads them; or
+ *                            nothing, when one of them is something else
+ *   lacks(table, ...)        whether the table has none of the keys, nor a metatable that may
+ * answer allowed(name)            a module that the operator allows; or nil, message env(name) an
+ * environment variable; or nil log(level, event, text) where(level)             "file:line: " of
+ * who called folder(), generation()
  */
 #include <lauxlib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,6 +198,48 @@ static int clone(lua_State *L) {
     return 1;
 }
 
+/* ---------------------------------------------------------- for lib/template_direct */
+
+/* As template_filters.show. */
+static int texts(lua_State *L) {
+    int count = lua_gettop(L);
+    char text[64];
+    for (int i = 1; i <= count; i++) {
+        switch (lua_type(L, i)) {
+        case LUA_TSTRING:
+            continue;
+        case LUA_TNUMBER:
+            if (lua_isinteger(L, i)) {
+                lua_tolstring(L, i, NULL);
+                continue;
+            }
+            snprintf(text, sizeof text, "%.14g", lua_tonumber(L, i));
+            lua_pushstring(L, text);
+            break;
+        case LUA_TBOOLEAN:
+            lua_pushstring(L, lua_toboolean(L, i) ? "true" : "false");
+            break;
+        default:
+            return 0;
+        }
+        lua_replace(L, i);
+    }
+    return count;
+}
+
+static int lacks(lua_State *L) {
+    int count = lua_gettop(L);
+    luaL_checktype(L, 1, LUA_TTABLE);
+    bool none = !lua_getmetatable(L, 1);
+    for (int i = 2; none && i <= count; i++) {
+        lua_pushvalue(L, i);
+        none = lua_rawget(L, 1) == LUA_TNIL;
+        lua_pop(L, 1);
+    }
+    lua_pushboolean(L, none);
+    return 1;
+}
+
 /* ------------------------------------------------------------ what rules may reach */
 
 static bool is_listed(const nh_value *list, const char *name) {
@@ -299,6 +343,8 @@ int nh_open_script(lua_State *L) {
                                          {"unguard", nh_unguard},
                                          {"plain", plain},
                                          {"clone", clone},
+                                         {"texts", texts},
+                                         {"lacks", lacks},
                                          {"allowed", allowed},
                                          {"env", env},
                                          {"log", write_log},

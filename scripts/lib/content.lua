@@ -63,14 +63,10 @@ end
 
 -- What the letter says on this platform: title, body, format; or nil, message, code.
 local function words(letter, adapter)
-  if not letter.template then
-    return M.render(letter.message)
+  if letter.words then
+    return letter.words(letter, adapter)
   end
-  local rendered, problem, code = letter.template(letter.message, adapter)
-  if not rendered then
-    return nil, problem, code
-  end
-  return rendered.title, rendered.body, rendered.format
+  return M.render(letter.message)
 end
 
 -------------------------------------------------------------------- formats

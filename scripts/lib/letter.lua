@@ -1,5 +1,6 @@
--- letter: what is said for a message, and how: { context, message, shown = the message as adapters may see it, template, retry,
--- configured, on_retry, on_progress }. Several may go out for one message: one a route that matched, one a `send`.
+-- letter: what is said for a message, and how: { context, message, shown = the message as adapters may see it, retry, configured,
+-- on_retry, on_progress }, and of a template { words = a function, named, made = what it gave by platform }. Several may go
+-- out for one message: one a route that matched, one a `send`.
 
 local callback = require "callback"
 local rules = require "rules"
@@ -36,14 +37,9 @@ local function shown(message)
   return copy
 end
 
--- What template.render gives, under the limits of rules where it may run code of theirs.
-local function render(context, named, message, adapter)
-  if template.is_pure(named) then
-    local words, warnings, code = template.render(named, message, adapter.name, true)
-    if words or warnings ~= template.GUARD then
-      return words, warnings, code
-    end
-  end
+-- What template.render gives, under the limits of rules: it may run code of theirs.
+local function render(letter, named, adapter)
+  local context, message = letter.context, letter.message
   local given = message == context.message and callback.message(context) or script.plain(message) -- it may write to it
   local ok, words, warnings, code = script.guard(template.render, named, given, adapter.name)
   if not ok then
@@ -53,35 +49,40 @@ local function render(context, named, message, adapter)
   return words, warnings, code
 end
 
--- The words of a template for a platform; made once a letter and platform.
-local function renderer(context, named)
-  local made = {}
-  return function(message, adapter)
-    local rendered = made[adapter.name]
-    if not rendered then
-      local words, warnings, code = render(context, named, message, adapter)
-      if not words then
-        return nil, warnings, code or "script"
-      end
-      for _, text in ipairs(warnings or {}) do
-        warning.add(context, "template", text)
-      end
-      rendered = words
-      rendered.title = rendered.title or message.title or ""
-      if not rendered.body then -- the template has a title only
-        rendered.body, rendered.format = message.body or "", message.format or "text"
-      end
-      made[adapter.name] = rendered
-    end
-    return rendered
+-- The words of a template for a platform, title, body and format; or nil, message, code. Made once a letter and platform.
+local function words(letter, adapter)
+  local named, message, platform = letter.named, letter.message, adapter.name
+  local made = letter.made and letter.made[platform]
+  if made then
+    return made.title, made.body, made.format
   end
+  local done, title, body, format = template.direct(named, message, platform)
+  if not done then
+    local rendered, warnings, code = render(letter, named, adapter)
+    if not rendered then
+      return nil, warnings, code or "script"
+    end
+    for _, text in ipairs(warnings or {}) do
+      warning.add(letter.context, "template", text)
+    end
+    title, body, format = rendered.title, rendered.body, rendered.format
+  end
+  title = title or message.title or ""
+  if not body then -- the template has a title only
+    body, format = message.body or "", message.format or "text"
+  end
+  if not done or letter.context.total > 1 then
+    letter.made = letter.made or {}
+    letter.made[platform] = { title = title, body = body, format = format }
+  end
+  return title, body, format
 end
 
 -- What is said, and how; or nil, message, code.
 function M.make(context, message, options)
   local letter = {
     context = context, message = message, retry = options.retry, configured = configured, shown = shown(message),
-    template = nil, on_retry = loaded and callback.on_retry, on_progress = loaded and callback.on_progress,
+    words = nil, named = nil, made = nil, on_retry = loaded and callback.on_retry, on_progress = loaded and callback.on_progress,
   }
   local name = options.template or message.template
   if name then
@@ -90,7 +91,7 @@ function M.make(context, message, options)
       return nil, ("template: there is no template '%s'%s"):format(name,
         schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
     end
-    letter.template = renderer(context, named)
+    letter.words, letter.named = words, named
   end
   return letter
 end

@@ -2,14 +2,17 @@
 --
 --   gather(files)                          texts of files → definitions by name, platforms' variants put together
 --   compile(name, definition, options)     → a template; raises { code = "config", message }
+--   direct(template, message, platform)    → true, title, body, format; or false: it has to be rendered
 --   render(template, message, platform)    → { title, body, format }, warnings; or nil, problem, code
 --   names(template)                        → the variables that it reads, for `notifyhub check`
 --
 -- Every title and body becomes one Lua function. A plain path ({{ metadata.service }}) is looked up by code made for it;
 -- anything else runs as Lua in a scope of its own. What is put in is escaped for its place (template_escape.lua). Includes
--- are resolved when the includer is compiled, and cost nothing later. Cost of rendering: about 0.1 µs a variable.
+-- are resolved when the includer is compiled, and cost nothing later. Most templates have a direct way, too
+-- (template_direct.lua).
 
 local code = require "template_code"
+local direct = require "template_direct"
 local escape = require "template_escape"
 local schema = require "schema"
 local scope = require "template_scope"
@@ -21,7 +24,6 @@ local find = string.find
 local MOST_BYTES = 1 << 20 -- of a rendered title or body
 
 M.escape = escape.escape
-M.GUARD = scope.GUARD
 
 local FORMATS = { text = true, markdown = true, html = true }
 local SUFFIXES = { txt = "text", md = "markdown", html = "html" }
@@ -132,7 +134,25 @@ local function compile_entry(template, definition, platform, options)
   if variant.format and not variant.body and variant.format ~= (definition.format or "text") then
     scope.config_error(template.where, ("%s.format: is given without a body written in it"):format(platform))
   end
-  return { title = part("title", "text", sinks.title), body = part("body", format, sinks[format]), format = format }
+  local title, body = part("title", "text", sinks.title), part("body", format, sinks[format])
+  local entry = { title = title, body = body, format = format }
+  entry.direct, entry.compares = direct.compile(template, title, body, options.load)
+  for _, each in pairs { title, body } do
+    each.nodes = nil
+  end
+  return entry
+end
+
+-- The defaults as the rules cannot change them any more, unless they answer by code.
+local function own_defaults(given)
+  if not given or getmetatable(given) ~= nil then
+    return given or EMPTY
+  end
+  local own = {}
+  for name, value in pairs(given) do
+    own[name] = value
+  end
+  return own
 end
 
 -- definition: a string (the body), or { title, body, format, defaults, PLATFORM = { title, body, format } … }.
@@ -159,7 +179,7 @@ function M.compile(name, definition, options)
   end
   local template = {
     name = name, where = where, platforms = {}, names = {}, env = options.env or EMPTY,
-    defaults = definition.defaults or EMPTY, most = options.most or MOST_BYTES,
+    defaults = own_defaults(definition.defaults), most = options.most or MOST_BYTES,
   }
   local special = {}
   for key, value in pairs(definition) do
@@ -178,25 +198,6 @@ function M.compile(name, definition, options)
   return template
 end
 
--- Whether rendering runs no Lua of the rules, at least as long as the message says all that is asked for: it then needs no
--- limits, ends soon, and leaves the message what it is.
-function M.is_pure(template)
-  if template.pure == nil then
-    local pure = true
-    local function look(entry)
-      for _, key in ipairs { "title", "body" } do
-        pure = pure and not (entry[key] and entry[key].scoped)
-      end
-    end
-    look(template.base)
-    for _, entry in pairs(template.platforms) do
-      look(entry)
-    end
-    template.pure = pure
-  end
-  return template.pure
-end
-
 -- The variables that a template reads, in order: { name, part, line, place }; each once for each line.
 function M.names(template)
   local list, seen = {}, {}
@@ -212,14 +213,34 @@ end
 
 -------------------------------------------------------------------- rendering
 
+local function is_line(s)
+  return not (find(s, "\n", 1, true) or find(s, "\r", 1, true))
+end
+
+-- A template that only says what the message has: true, title, body and format, or false where render has to be asked. Runs
+-- no code of the rules and changes nothing.
+function M.direct(template, message, platform)
+  local entry = template.platforms[platform] or template.base
+  local run, variables, most = entry.direct, message.variables or EMPTY, template.most
+  local done, title, body
+  if entry.compares then -- perhaps a text with a number, which is an error
+    local ok
+    ok, done, title, body = pcall(run, message, variables)
+    done = ok and done
+  elseif run then
+    done, title, body = run(message, variables)
+  end
+  if not done or title and (#title > most or not is_line(title)) or body and #body > most then
+    return false
+  end
+  return true, title, body, entry.format
+end
+
 local function run(rendering, part)
   local message = rendering.message
   rendering.part, rendering.marks, rendering.size = part, part.marks, 0
   local out = part.collects and {} or nil
-  local globals
-  if part.scoped or part.conditions then
-    globals = (rendering.plain and scope.conditions or scope.scope)(rendering)
-  end
+  local globals = (part.scoped or part.statements) and scope.scope(rendering) or nil
   local made = part.run(rendering, message.variables or EMPTY, message, out, globals)
   made = made or table.concat(out)
   if #made > rendering.most then
@@ -231,7 +252,7 @@ end
 local function run_both(rendering, entry)
   local title, body = entry.title, entry.body
   title = title and run(rendering, title)
-  if title and (find(title, "\n", 1, true) or find(title, "\r", 1, true)) then
+  if title and not is_line(title) then
     title = title:gsub("%s*[\r\n]+%s*", " ")
   end
   return title, body and run(rendering, body)
@@ -255,18 +276,14 @@ local function explain(rendering, problem)
 end
 
 -- { title, body, format } and a list of warnings or nil; or nil, problem, code. A part that the template does not have is nil:
--- the message's own stands. May run the rules' own code: call it under their limits. With `plain`, for a pure template, it does
--- not, and is called without them; the problem is M.GUARD when it has to be done again with them.
-function M.render(template, message, platform, plain)
+-- the message's own stands. May run the rules' own code: call it under their limits.
+function M.render(template, message, platform)
   local entry = template.platforms[platform] or template.base
   local rendering = { -- with all that every rendering gets: a table that grows costs more than the rest of this
     message = message, template = template, most = template.most, size = 0, part = false, marks = false, at = false,
-    plain = plain,
   }
   local ok, title, body = pcall(run_both, rendering, entry)
-  if not ok and title == M.GUARD then
-    return nil, title
-  elseif not ok then
+  if not ok then
     return nil, explain(rendering, title)
   end
   return { title = title, body = body, format = entry.format }, rendering.warnings

@@ -252,9 +252,7 @@ local function settle_names(part, nodes, template)
         mark.root, mark.tokens, mark.keys = root, tokens, constants(tokens)
         mark.path = node.code:match("^%s*(.-)%s*$")
         mark.default = default_of(template.defaults, mark.path, root, mark.keys)
-      elseif node.kind == "do" and parse.is_condition(node.code) then
-        part.conditions = true
-      else
+      elseif node.kind ~= "do" or not parse.is_condition(node.code) then
         part.scoped = true
       end
       parse.each_name(node.code, known, function(path)
@@ -326,10 +324,10 @@ local function with(escapes)
   return table.unpack(table.move(escapes, 1, #escapes, #list + 1, list))
 end
 
--- A text → { run, marks, lines, scoped, conditions, collects }. One that is not `scoped` runs no code but what was made for it;
--- `conditions`: it looks names up nevertheless.
+-- A text → { run, marks, nodes, lines, scoped, collects }. One that is not `scoped` runs no code but what was made for it, and
+-- looks names up where it compares. The nodes are for template_direct only, and may be dropped.
 function M.compile(template, origin, source, format, platform, sink, options)
-  local part = { marks = {}, escapes = {}, scoped = false, conditions = false, statements = false }
+  local part = { marks = {}, escapes = {}, scoped = false, statements = false }
   local nodes = expand(includer(template.name, platform, format, options),
     parse.parse(source, function(line, message) scope.fail(origin, line, message) end), origin, 1, {})
   check_blocks(nodes)
@@ -347,7 +345,7 @@ function M.compile(template, origin, source, format, platform, sink, options)
     scope.fail(found and found.origin or origin, found and found.line or 1, rest)
   end
   part.run = chunk(with(part.escapes))
-  part.lines, part.escapes = lines, nil
+  part.lines, part.nodes, part.escapes = lines, nodes, nil
   return part
 end
 

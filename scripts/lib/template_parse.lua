@@ -161,22 +161,18 @@ function M.is_condition(code)
   return index == #list and text_at(list, index) == "then"
 end
 
--- The code with paths made safe: a.b.c becomes __at(a, "b", "c"), which is nil where a or a.b is.
-function M.safe(code, is_statement)
-  local list = tokens(code)
-  if not only_expressions(list) or is_statement and not (list[1] and HEADS[list[1].text]) then
-    return code
-  end
-  local out, from, index = {}, 1, 1
+-- The code with each path as write(root, keys, called) has it, keys as Lua writes them; nil leaves one as it is. Lines stay what
+-- they were.
+function M.replace_paths(code, write)
+  local list, out, from, index = tokens(code), {}, 1, 1
   while list[index] do
     local each, before = list[index], text_at(list, index - 1)
     if each.kind == "name" and before ~= "." and before ~= ":" then
       local keys, last = path_at(list, index)
-      if #keys > 0 and not calls(list[last + 1]) then
-        out[#out + 1] = code:sub(from, each.first - 1)
-        out[#out + 1] = ("__at(%s, %s)"):format(each.text, table.concat(keys, ", "))
+      local written = write(each.text, keys, calls(list[last + 1]))
+      if written then
         local lines = select(2, code:sub(each.first, list[last].last):gsub("\n", ""))
-        out[#out + 1] = ("\n"):rep(lines) -- so that lines stay what they were
+        out[#out + 1] = code:sub(from, each.first - 1) .. written .. ("\n"):rep(lines)
         from = list[last].last + 1
       end
       index = last
@@ -185,6 +181,19 @@ function M.safe(code, is_statement)
   end
   out[#out + 1] = code:sub(from)
   return table.concat(out)
+end
+
+local function safe_path(root, keys, called)
+  return #keys > 0 and not called and ("__at(%s, %s)"):format(root, table.concat(keys, ", ")) or nil
+end
+
+-- The code with paths made safe: a.b.c becomes __at(a, "b", "c"), which is nil where a or a.b is.
+function M.safe(code, is_statement)
+  local list = tokens(code)
+  if not only_expressions(list) or is_statement and not (list[1] and HEADS[list[1].text]) then
+    return code
+  end
+  return M.replace_paths(code, safe_path)
 end
 
 -- The names that a statement may make local or assign to, added to a set.

@@ -76,39 +76,6 @@ local function lookup(rendering, name)
   return value == nil and global or value
 end
 
--- Raised by a rendering that runs without the limits of rules when it comes to something of theirs.
-M.GUARD = {}
-
--- Whether a name may mean something that the rules made: a table of theirs runs their code when it is compared or shown.
-local function is_theirs(template, name)
-  local env, defaults = template.env, template.defaults
-  return rawget(env, name) ~= nil or rawget(defaults, name) ~= nil or getmetatable(env) ~= nil or getmetatable(defaults) ~= nil
-end
-
-local current -- the rendering whose conditions run
-
--- The globals of code that only compares: what the message says.
-local CONDITIONS = setmetatable({}, { __index = function(_, name)
-  local message = current.message
-  if name == "message" then
-    return message
-  elseif name == "variables" then
-    return message.variables or EMPTY
-  elseif is_theirs(current.template, name) then
-    error(M.GUARD, 0)
-  end
-  local value = message.variables and message.variables[name]
-  if value == nil then
-    value = message[name]
-  end
-  return value
-end })
-
-function M.conditions(rendering)
-  current = rendering
-  return CONDITIONS
-end
-
 -- The globals of a rendering's code.
 function M.scope(rendering)
   return setmetatable({}, { __index = function(_, name) return lookup(rendering, name) end, __metatable = false })
@@ -130,12 +97,7 @@ local FIELD_DEFAULTS = { priority = "normal", format = "text" }
 
 -- What a path that the message does not have is instead.
 local function otherwise(rendering, mark)
-  if rendering.plain then
-    if mark.default ~= nil or is_theirs(rendering.template, mark.root) then
-      error(M.GUARD, 0)
-    end
-    return #mark.keys == 0 and FIELD_DEFAULTS[mark.root] or nil
-  elseif mark.default ~= nil or not mark.root then
+  if mark.default ~= nil or not mark.root then
     return mark.default
   end
   local value = rendering.template.env[mark.root]

@@ -35,6 +35,34 @@ end
 package.preload.json = function() return api.require "json" end
 package.preload.task = function() return { nearest = nearest } end
 
+local script = {}
+
+function script.texts(...)
+  local list = table.pack(...)
+  for index = 1, list.n do
+    local value = list[index]
+    if type(value) == "number" then
+      list[index] = math.type(value) == "float" and ("%.14g"):format(value) or tostring(value)
+    elseif type(value) == "boolean" then
+      list[index] = tostring(value)
+    elseif type(value) ~= "string" then
+      return
+    end
+  end
+  return table.unpack(list, 1, list.n)
+end
+
+function script.lacks(map, ...)
+  for _, key in ipairs { ... } do
+    if rawget(map, key) ~= nil then
+      return false
+    end
+  end
+  return getmetatable(map) == nil
+end
+
+package.preload.script = function() return script end
+
 local M = {}
 
 -- A module of scripts/lib.

@@ -26,14 +26,22 @@ local MESSAGE = {
 
 -- The body that a definition gives; with the warnings.
 local function body(definition, message, platform, given)
-  local made, warnings, code = template.render(compile(definition, given), message or MESSAGE, platform)
+  local compiled = compile(definition, given)
+  local made, warnings, code = template.render(compiled, message or MESSAGE, platform)
   assert(made, tostring(warnings) .. " " .. tostring(code))
+  local direct, title, said = template.direct(compiled, message or MESSAGE, platform)
+  if direct then
+    assert.same({ made.title, made.body }, { title, said })
+    assert.is_nil(warnings)
+  end
   return made.body, warnings
 end
 
 local function problem(definition, message, given)
-  local made, told, code = template.render(compile(definition, given), message or MESSAGE)
+  local compiled = compile(definition, given)
+  local made, told, code = template.render(compiled, message or MESSAGE)
   assert.is_nil(made)
+  assert.is_false((template.direct(compiled, message or MESSAGE)))
   return told, code
 end
 
@@ -368,41 +376,77 @@ describe("a platform's own markup", function()
   end)
 end)
 
-describe("a template that only compares", function()
-  local function both(source, message, given)
-    local compiled = compile(source, given)
-    assert.is_true(template.is_pure(compiled))
-    local plain, told = template.render(compiled, message, nil, true)
-    return plain and plain.body or told, assert(template.render(compiled, message)).body
+describe("a template that only says and compares", function()
+  local function direct(definition, message, given, platform)
+    return template.direct(compile(definition, given), message or MESSAGE, platform)
   end
 
-  it("says the same with and without the limits of rules", function()
-    local source = "{% if metadata.load > 1 and not quiet then %}load {{ metadata.load }}{% elseif x == \"y\" then %}y{% else %}-{% end %}"
+  it("is made in one go, and says what it says in steps", function()
+    local source = "{% if metadata.load > 1 and not quiet then %}load {{ metadata.load }}{% elseif x == \"y\" then %}y{% else %}-{% end %}!"
     local cases = {
-      [{ metadata = { load = 7 } }] = "load 7", [{ metadata = { load = 7 }, variables = { quiet = true, x = "y" } }] = "y",
-      [{ metadata = { load = 0 } }] = "-",
+      [{ metadata = { load = 7 } }] = "load 7!", [{ metadata = { load = 7 }, variables = { quiet = true, x = "y" } }] = "y!",
+      [{ metadata = { load = 0 } }] = "-!", [{ metadata = { load = 7.0 } }] = "load 7!", [{ metadata = { load = 1.5 } }] = "load 1.5!",
     }
     for message, expected in pairs(cases) do
-      local plain, limited = both(source, message)
-      assert.same({ expected, expected }, { plain, limited })
+      assert.same({ true, nil, expected, "text" }, { direct(source, message) })
+      assert.equal(expected, body(source, message))
+    end
+    local definition = { body = "{{ metadata.tags }} {{ metadata.tags[2] }} {{ message.id }} {{ variables.service }}" }
+    definition.title = "[{{ metadata.severity }}] {{ title }}"
+    assert.same({ true, "[page] Disk full", "db, prod prod m-1 payments", "text" }, { direct(definition) })
+    assert.same({ true, "T", nil, "text" }, { direct { title = "T" } })
+    assert.same({ true, nil, "", "text" }, { direct "" })
+    assert.same({ true, nil, "ab", "text" }, { direct("{% if metadata.a.b.c == nil then %}a{% if title then %}b{% end %}{% end %}") })
+    assert.same({ true, nil, "true 0.1", "text" }, { direct("{{ a }} {{ b }}", { variables = { a = true, b = 0.1 } }) })
+    assert.same({ true, nil, "&lt;b&gt; <b>", "html" },
+      { direct({ format = "html", body = "{{ x }} {{{ x }}}" }, { variables = { x = "<b>" } }) })
+    assert.same({ true, "T", "slack", "text" }, { direct({ title = "T", body = "B", slack = { body = "slack" } }, nil, nil, "slack") })
+  end)
+
+  it("is made in steps where something is missing, too long, of two lines or no text", function()
+    for _, each in ipairs {
+      { "{{ nope }}" }, { "{{ title.upper }}" }, { "{{ metadata.severity.x }}" }, { { title = "{{ title2 }}" } },
+      { "{{ title }}", nil, { most = 5 } }, { { title = "{{ title }}" }, nil, { most = 5 } }, { "{{ f }}", { variables = { f = print } } },
+      { "{% if title > 1 then %}x{% end %}" }, { { format = "html", body = "<a href='{{ x }}'>" }, { variables = { x = "javascript:x" } } },
+      { { body = "{{ name }}", defaults = { name = "nobody" } } },
+    } do
+      assert.is_false((direct(each[1], each[2], each[3])))
     end
   end)
 
-  it("goes back to the limits when a name means something of the rules", function()
-    local evil = setmetatable({}, { __lt = error, __eq = error, __tostring = error })
-    for _, source in ipairs { "{% if limit == 3 then %}x{% end %}", "{{ limit }}" } do
-      local compiled = compile(source, { env = { limit = evil } })
-      assert.same({ nil, template.GUARD }, { template.render(compiled, {}, nil, true) })
-    end
-    local compiled = compile({ body = "{{ name }}", defaults = { name = "nobody" } })
-    assert.same({ nil, template.GUARD }, { template.render(compiled, {}, nil, true) })
+  it("is made in steps when a name that it asks for may mean something of the rules", function()
+    local asks = "{% if limit == 3 then %}x{% end %}"
+    local message = { variables = { limit = 3 } }
+    local env = {}
+    local compiled = compile(asks, { env = env })
+    assert.is_true((template.direct(compiled, message)))
+    env.limit = 3
+    assert.is_false((template.direct(compiled, message)))
+    env.limit = nil
+    setmetatable(env, { __index = error })
+    assert.is_false((template.direct(compiled, message)))
+    assert.is_false((direct({ body = asks, defaults = { limit = 1 } }, message)))
+    assert.is_false((direct("{% if upper then %}x{% end %}", { variables = { upper = 1 } })))
+    assert.is_true((direct("{{ limit }}", message, { env = { limit = print } })))
   end)
 
   it("is none when it calls, sets, repeats or joins", function()
     for _, code in ipairs { "if f() then", "if f 'x' then", "if f{} then", "if a:b() then", "if a .. b then", "if (a) then", "if #a > 1 then",
                             "if a + 1 > 2 then", "for _ in a do", "while a do", "if a then b = 1", "if function() end then" } do
       local ok, compiled = pcall(compile, ("{%% %s %%}x{%% end %%}"):format(code))
-      assert.is_false(ok and template.is_pure(compiled), code)
+      assert.is_false(ok and template.direct(compiled, {}), code)
+    end
+  end)
+
+  it("may be as large as it likes", function()
+    local names, message = {}, { variables = {} }
+    for index = 1, 300 do
+      names[index], message.variables["n" .. index] = ("{{ n%d }}"):format(index), index
+      if index % 10 == 0 then
+        assert.matches("12345678910", body(table.concat(names), message), 1, true)
+        local conditions = table.concat(names):gsub("{{ (n%d+) }}", "{%% if %1 then %%}{{ %1 }}{%% end %%}")
+        assert.matches("12345678910", body(conditions, message), 1, true)
+      end
     end
   end)
 end)
@@ -423,7 +467,9 @@ describe("the compiler", function()
       local ok, made = pcall(compile, { body = source, format = format }, { find = function() return "a" end, most = 10000 })
       if ok then
         good = good + 1
+        local direct, _, said = template.direct(made, MESSAGE)
         local rendered, told, code = template.render(made, MESSAGE)
+        assert(not direct or said == rendered.body)
         assert(rendered or type(told) == "string" and code == "script")
       else
         assert(type(made) == "table" and made.code == "config", tostring(made))
