@@ -210,6 +210,12 @@ function json.encode(value) end
 ---@return string? problem
 function json.decode(text) end
 
+---For an object that is written again and again: the function takes the values in the order of the names; those that are
+---nil are left out.
+---@param names string[]
+---@return fun(...): string
+function json.object(names) end
+
 ---Marks a table as a list, for one that may be empty.
 ---@param list table
 ---@return table list

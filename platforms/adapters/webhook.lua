@@ -9,28 +9,16 @@ local crypto, json, result, text, url = require "crypto", require "json", requir
 
 local NONE = {} -- read only
 
--- Targets may hold tokens: URLs are told without them.
-local function public_target(target)
-  if type(target) == "string" then
-    return url.shown(target)
-  elseif type(target) ~= "table" then
-    return tostring(target)
-  end
-  local public = {}
-  for key, value in pairs(target) do
-    public[key] = type(value) == "string" and url.shown(value) or value
-  end
-  return public
-end
-
-local second, date_of_second -- messages come many in a second
+local millisecond, text_of_it -- messages come many in one
 
 local function rfc3339(seconds)
   local whole = seconds // 1
-  if whole ~= second then
-    second, date_of_second = whole, os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole))
+  local fraction = (seconds - whole) * 1000 // 1
+  if whole * 1000 + fraction ~= millisecond then
+    millisecond = whole * 1000 + fraction
+    text_of_it = ("%s.%03dZ"):format(os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole)), fraction)
   end
-  return ("%s.%03dZ"):format(date_of_second, (seconds - whole) * 1000 // 1)
+  return text_of_it
 end
 
 local function sorted_keys(map)
@@ -47,13 +35,9 @@ local NAMES = { "message_id", "title", "body", "format", "priority", "targets", 
 -- What is sent, by name.
 local function values_of(delivery)
   local message = delivery.message
-  local given, targets = message.targets or NONE, {}
-  for index = 1, #given do
-    targets[index] = public_target(given[index])
-  end
   return {
     message_id = message.id, title = delivery.title, body = delivery.body, format = delivery.format,
-    priority = message.priority, targets = json.array(targets), metadata = message.metadata or NONE,
+    priority = message.priority, targets = message.targets, metadata = message.metadata or NONE,
     timestamp = rfc3339(message.created_at or delivery.now),
   }
 end
@@ -80,27 +64,35 @@ end
 
 ----------------------------------------------------------------- payloads
 
-local function json_payload(delivery)
-  local object, attachments_name
-  if delivery.account.fields then
-    local fields
-    fields, attachments_name = fields_of(delivery)
-    object = {}
-    for _, field in ipairs(fields) do
-      object[field[1]] = field[2]
-    end
-  else
-    object, attachments_name = values_of(delivery), "attachments"
+local function json_attachments(attachments)
+  local list = {}
+  for index, attachment in ipairs(attachments) do
+    list[index] = {
+      name = attachment.name, content_type = attachment.content_type, inline_id = attachment.inline_id,
+      content = crypto.base64(attachment.content),
+    }
   end
-  if #delivery.attachments > 0 and attachments_name ~= "" then
-    local list = {}
-    for index, attachment in ipairs(delivery.attachments) do
-      list[index] = {
-        name = attachment.name, content_type = attachment.content_type, inline_id = attachment.inline_id,
-        content = crypto.base64(attachment.content),
-      }
-    end
-    object[attachments_name] = json.array(list)
+  return list
+end
+
+local encode = json.object { -- in the order that json.encode has, too
+  "attachments", "body", "format", "message_id", "metadata", "priority", "targets", "timestamp", "title",
+}
+
+local function json_payload(delivery)
+  local attachments = delivery.attachments[1] and json_attachments(delivery.attachments)
+  if not delivery.account.fields then
+    local message = delivery.message
+    return encode(attachments, delivery.body, delivery.format, message.id, message.metadata or NONE, message.priority,
+      message.targets, rfc3339(message.created_at or delivery.now), delivery.title)
+  end
+  local fields, attachments_name = fields_of(delivery)
+  local object = {}
+  for _, field in ipairs(fields) do
+    object[field[1]] = field[2]
+  end
+  if attachments and attachments_name ~= "" then
+    object[attachments_name] = attachments
   end
   return json.encode(object)
 end
@@ -393,18 +385,10 @@ local function add_headers(headers, more)
   return true
 end
 
--- Options of an account that a request has as they are, and most accounts have not.
-local RARE = { "client_cert", "client_key", "ca_file", "proxy", "http2", "timeout", "connect_timeout" }
+-- Options of an account that a request has as they are.
+local AS_THEY_ARE = { "method", "verify", "client_cert", "client_key", "ca_file", "proxy", "http2", "timeout", "connect_timeout" }
 
-local function rare(account, user)
-  local more = { bearer = not user and account.bearer or nil }
-  for _, name in ipairs(RARE) do
-    more[name] = account[name] or nil
-  end
-  return next(more) and more or nil
-end
-
--- What a request has before there is a payload; or nil, message, code.
+-- A request without a payload; or nil, message, code.
 local function envelope(delivery, more_headers)
   local account = delivery.account
   local address, user, password = destination(delivery)
@@ -423,16 +407,20 @@ local function envelope(delivery, more_headers)
   elseif account.api_key then
     set_header(headers, account.api_key_name, account.api_key)
   end
-  return {
-    method = account.method, url = address, headers = headers, user = user, password = password, verify = account.verify,
-    more = rare(account, user),
+  local request = {
+    url = address, headers = headers, user = user, password = password, bearer = not user and account.bearer or nil,
   }
+  for _, name in ipairs(AS_THEY_ARE) do
+    request[name] = account[name]
+  end
+  return request
 end
 
-local common = setmetatable({}, { __mode = "k" }) -- by account: the envelope of what it sends; false when there is none
+local common = setmetatable({}, { __mode = "k" }) -- by account: the request of all its messages; false when there is none
 
--- The envelope that all messages of an account share, when it sends JSON and signs nothing; else nil. Not to be written to.
-local function common_envelope(delivery)
+-- The request that all messages of an account share but for their bodies, when it sends JSON and signs nothing; else nil. Not to
+-- be written to.
+local function common_request(delivery)
   local account = delivery.account
   if delivery.recipient or delivery.options and delivery.options.headers then
     return nil
@@ -447,19 +435,6 @@ local function common_envelope(delivery)
     common[account] = shared
   end
   return shared or nil
-end
-
-local function request_of(wrapped, body, multipart)
-  local request = {
-    method = wrapped.method, url = wrapped.url, headers = wrapped.headers, body = body, multipart = multipart,
-    user = wrapped.user, password = wrapped.password, verify = wrapped.verify,
-  }
-  if wrapped.more then
-    for name, value in pairs(wrapped.more) do
-      request[name] = value
-    end
-  end
-  return request
 end
 
 return {
@@ -564,12 +539,12 @@ return {
 
   request = function(delivery)
     local account = delivery.account
-    local shared = common_envelope(delivery)
+    local shared = common_request(delivery)
     if shared then
-      return request_of(shared, json_payload(delivery))
+      return shared, json_payload(delivery)
     end
-    local wrapped, message, code = envelope(delivery, delivery.options and delivery.options.headers)
-    if not wrapped then
+    local request, message, code = envelope(delivery, delivery.options and delivery.options.headers)
+    if not request then
       return nil, message, code
     end
     if has_body(account.method) then
@@ -578,19 +553,18 @@ return {
       if not payload then
         return nil, message, code
       elseif type(payload) == "table" then
-        return request_of(wrapped, nil, payload)
+        request.multipart = payload
+        return request
       end
-      set_header(wrapped.headers, "Content-Type", TYPES[account.payload])
-      sign(delivery, wrapped.headers, payload)
-      return request_of(wrapped, payload)
+      set_header(request.headers, "Content-Type", TYPES[account.payload])
+      sign(delivery, request.headers, payload)
+      return request, payload
     elseif #delivery.attachments > 0 then
       return nil, "attachments: GET has no body to carry them", "invalid"
     end
-    wrapped.url = with_query(wrapped.url, url.query((form_fields(delivery))))
-    return request_of(wrapped)
+    request.url = with_query(request.url, url.query((form_fields(delivery))))
+    return request
   end,
 
-  response = function(response)
-    return result.http(response)
-  end,
+  response = result.http,
 }

@@ -1,8 +1,10 @@
 /* api_json.c — the module `json`: lua-cjson reads, and what it makes a float of that was an integer
  * becomes one again. Writing is done here, because Debian's cjson keeps no more than 14 digits of a
  * number and knows no empty array: integers and floats come out whole, a table with keys 1…n is an
- * array, an empty one an object unless json.array marked it. The text grows in a buffer that the vm
- * keeps, bounded by NH_JSON_MAX. Errors of decode are returned: what it reads comes from outside.
+ * array, an empty one an object unless json.array marked it. json.object is for an object that is
+ * written again and again: it needs no table, and its names are sorted once. The text grows in a
+ * buffer that the vm keeps, bounded by NH_JSON_MAX. Errors of decode are returned: what it reads
+ * comes from outside.
  */
 #include <lauxlib.h>
 #include <math.h>
@@ -15,7 +17,7 @@
 
 int luaopen_cjson(lua_State *L);
 
-enum { PAIRS_MOST = 100000, DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
+enum { PAIRS_MOST = 100000, NAMES_MOST = 100, DEPTH_MOST = 64, NH_JSON_MAX = 64 << 20 };
 
 /* ----------------------------------------------------------------- writing */
 
@@ -224,6 +226,51 @@ static int encode(lua_State *L) {
     return 1;
 }
 
+/* Upvalues: how many names, and each as it stands before its value. */
+static int encode_object(lua_State *L) {
+    nh_text *out = &nh_vm_of(L)->text;
+    int count = (int)lua_tointeger(L, lua_upvalueindex(1));
+    size_t length;
+    lua_settop(L, count);
+    luaL_checkstack(L, 8, "json.encode");
+    out->length = 0;
+    add(L, out, "{", 1);
+    for (int i = 1; i <= count; i++) {
+        if (lua_isnil(L, i))
+            continue;
+        if (out->length > 1)
+            add(L, out, ",", 1);
+        const char *name = lua_tolstring(L, lua_upvalueindex(1 + i), &length);
+        add(L, out, name, length);
+        add_value(L, out, i, 1);
+    }
+    add(L, out, "}", 1);
+    lua_pushlstring(L, out->bytes, out->length);
+    return 1;
+}
+
+/* object(names) → f(values…) → the text of the object that has these values by these names, in this
+ * order; those that are nil are left out. */
+static int object(lua_State *L) {
+    nh_text *out = &nh_vm_of(L)->text;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    size_t count = lua_rawlen(L, 1);
+    luaL_argcheck(L, count <= NAMES_MOST, 1, "too many names");
+    luaL_checkstack(L, (int)count + 2, "json.object");
+    lua_pushinteger(L, (lua_Integer)count);
+    for (size_t i = 1; i <= count; i++) {
+        luaL_argcheck(L, lua_rawgeti(L, 1, (lua_Integer)i) == LUA_TSTRING, 1,
+                      "must be a list of names");
+        out->length = 0;
+        add_string(L, out, -1);
+        add(L, out, ":", 1);
+        lua_pop(L, 1);
+        lua_pushlstring(L, out->bytes, out->length);
+    }
+    lua_pushcclosure(L, encode_object, 1 + (int)count);
+    return 1;
+}
+
 static int array(lua_State *L) {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
@@ -276,7 +323,8 @@ static int decode(lua_State *L) {
 }
 
 int nh_open_json(lua_State *L) {
-    static const luaL_Reg functions[] = {{"encode", encode}, {"array", array}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"encode", encode}, {"object", object}, {"array", array}, {NULL, NULL}};
     luaL_newlib(L, functions);
     luaL_requiref(L, "cjson", luaopen_cjson, 0);
     lua_getfield(L, -1, "decode_max_depth");

@@ -28,7 +28,7 @@ static int transfer(lua_State *L) {
     nh_strand *s = nh_strand_running(L);
     nh_vm *vm = nh_vm_of(L);
     nh_error error;
-    s->op.again = false;
+    s->op.again = s->brief = false;
     const char *name = luaL_checkstring(L, 1);
     lua_settop(L, 2);
     lua_xmove(L, vm->L, 1); /* what is sent is not held while the transfer is under way */

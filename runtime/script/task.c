@@ -360,15 +360,12 @@ static int protected_op_done(lua_State *L) {
     op_call *call = lua_touserdata(L, 1);
     int arguments = 0;
     if (!call->s->co) {
-        if (call->response)
-            nh_push_value(L, nh_doc_root(call->response));
-        else
-            lua_pushnil(L);
+        nh_strand_push_answer(call->s, L, call->response);
         run_job(call->s);
         return 0;
     }
     if (call->response) {
-        nh_push_value(call->s->co, nh_doc_root(call->response));
+        nh_strand_push_answer(call->s, call->s->co, call->response);
         arguments = 1;
     }
     nh_strand_resume(call->s, arguments);

@@ -46,14 +46,15 @@ struct nh_vm {
     nh_vm_setup setup;
     nh_writer *writer;     /* reused for every document that leaves the state */
     struct nh_strand *job; /* the delivery whose step runs in the state itself; NULL: none */
-    nh_task *ended;    /* the last task that ended, so that a failure afterwards is not its own */
-    nh_text text;      /* json.encode's and markdown's */
-    int main;          /* registry reference of the table that lib/main returns */
-    int spare;         /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
-    size_t tasks;      /* messages that run here, callbacks included */
-    bool large;        /* it holds more than a small part of its budget */
-    nh_engine *engine; /* a worker's */
-    uint64_t opened;   /* monotonic ns */
+    nh_task *ended; /* the last task that ended, so that a failure afterwards is not its own */
+    nh_text text;   /* json.encode's and markdown's */
+    int main;       /* registry reference of the table that lib/main returns */
+    int packed;     /* of the requests that are packed already, by their tables; LUA_NOREF: none */
+    int spare;      /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
+    size_t tasks;   /* messages that run here, callbacks included */
+    bool large;     /* it holds more than a small part of its budget */
+    nh_engine *engine;              /* a worker's */
+    uint64_t opened;                /* monotonic ns */
     struct nh_shared *shared;       /* of all workers; NULL in a scratch state */
     struct nh_shared *owned_shared; /* a scratch state's own, made when it is first used */
 };

@@ -53,16 +53,24 @@ end
 
 -- Transports look at the address of a guarded request before they connect.
 local function with_guard(delivery)
-  local request, message, code = delivery.guard.request(delivery)
-  if request then
-    request.guard, request.guard_allow = true, delivery.guard.allow
+  local request, body, code = delivery.guard.request(delivery)
+  if not request then
+    return nil, body, code
   end
-  return request, message, code
+  local guarded = {} -- its own: other messages may share the request
+  for name, value in pairs(request) do
+    guarded[name] = value
+  end
+  guarded.guard, guarded.guard_allow = true, delivery.guard.allow
+  guarded.body = body or guarded.body
+  return guarded
 end
 
 -- The judgement of an answer: a result, or a list of them for a group.
 local function judge(delivery, adapter, response)
-  if response.error then
+  if math.type(response) == "integer" then -- all that `is_brief` has asked for
+    return result.success(response)
+  elseif response.error then
     return result.fail(response.error, response.message, {
       retryable = response.retryable, retry_after = response.retry_after,
     })
@@ -346,7 +354,13 @@ local function open(job)
   job.delivery, job.warning = delivery, warning
 end
 
--- The request of one more attempt, with its transport before it; or nil and the failed result of the attempt.
+-- Whether of a success the status tells this adapter all.
+local function is_brief(adapter)
+  return adapter.response == result.http
+end
+
+-- One more attempt: its transport, the request, the body where that stands beside it, whether it is not the first, and whether
+-- a success needs no more than its status; or nil and the failed result of the attempt.
 local function build(job)
   local delivery, adapter = job.delivery, job[1].account.adapter
   delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
@@ -354,18 +368,18 @@ local function build(job)
     job[index].attempts = delivery.attempt
   end
   job.began = task.monotonic()
-  local ok, request, message, code = pcall(delivery.guard and with_guard or adapter.request, delivery)
+  local ok, request, body, code = pcall(delivery.guard and with_guard or adapter.request, delivery)
   if not ok then -- an adapter is somebody's script: its errors are results
     return nil, result.fail("script", tostring(request))
   elseif not request then
-    return nil, result.fail(code or "invalid", message or "the adapter built no request")
+    return nil, result.fail(code or "invalid", body or "the adapter built no request")
   end
-  return adapter.transport, request
+  return adapter.transport, request, body, delivery.attempt > 1, is_brief(adapter)
 end
 
 -- The next step of a job: begins, or goes on after a pause or with the answer to its request. → nothing when it has ended and
--- its entries have their results; the seconds after which it goes on (0: when a rate lets it); or a transport, the request to
--- send and whether it is one more attempt, after which it goes on with the answer.
+-- its entries have their results; the seconds after which it goes on (0: when a rate lets it); or what `build` gives, after
+-- which it goes on with the answer.
 function M.step(job, answer)
   local judged
   if not job.delivery then
@@ -391,9 +405,9 @@ function M.step(job, answer)
     elseif waits then
       return 0
     end
-    local transport, request = build(job)
+    local transport, request, body, again, brief = build(job)
     if transport then
-      return transport, request, job.delivery.attempt > 1
+      return transport, request, body, again, brief
     end
     judged = request
   end

@@ -3,6 +3,7 @@
 -- out for one message: one a route that matched, one a `send`.
 
 local callback = require "callback"
+local json = require "json"
 local rules = require "rules"
 local schema = require "schema"
 local script = require "script"
@@ -19,6 +20,8 @@ function M.setup(prepared, rules_loaded)
   configured, loaded = prepared, rules_loaded
 end
 
+local NOBODY = json.array {} -- read only
+
 -- The message as adapters may see it: its targets without what is secret in them. With names for targets it is that anyway, and
 -- without rules nobody else looks at it.
 local function shown(message)
@@ -33,7 +36,7 @@ local function shown(message)
     return message
   end
   local copy = loaded and script.clone(message, 2) or message
-  copy.targets, copy.priority = targets, message.priority or "normal"
+  copy.targets, copy.priority = targets[1] and targets or NOBODY, message.priority or "normal"
   return copy
 end
 

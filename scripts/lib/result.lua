@@ -176,7 +176,20 @@ local function redirect(response)
     .. ", which is not followed" or ""
 end
 
--- A result by status code: 2xx has succeeded, everything else has failed.
+local successes = {} -- by status; read only
+
+-- The result of a success of which nothing is known but its status.
+function M.success(status)
+  local success = successes[status]
+  if not success then
+    success = { ok = true, status_code = status }
+    successes[status] = success
+  end
+  return success
+end
+
+-- A result by status code: 2xx has succeeded, everything else has failed. An adapter whose `response` this is is asked about
+-- failures only.
 function M.http(response)
   local status = response.status or 0
   if status >= 200 and status < 300 then

@@ -189,12 +189,13 @@ local function judged(answer)
   return { ok = false, code = "unavailable", error = "simulated" }
 end
 
-function task.transfer(transport, request, delivery, account)
+function task.transfer(transport, request, delivery, account, body)
   local strand = running or error("this can only wait in the coroutine of a message", 2)
   local context = strand.owner.context
   local one = {
     at = clock, transport = transport, request = copy_of(request), id = context.message.id, route = context.route,
   }
+  one.request.body = body or request.body
   if delivery then
     one.target, one.title, one.body, one.format = delivery.target, delivery.title, delivery.body, delivery.format
     one.attempt, one.account, one.platform = delivery.attempt, account, account.adapter.name
@@ -215,15 +216,15 @@ end
 
 -- Carries a delivery out, as the runtime does without a coroutine.
 function task.carry(job)
-  local what, request = main.step(job)
+  local what, request, body = main.step(job)
   while what do
     local answer
     if type(what) == "string" then
-      answer = task.transfer(what, request, job.delivery, job[1].account)
+      answer = task.transfer(what, request, job.delivery, job[1].account, body)
     else
       task.sleep(what)
     end
-    what, request = main.step(job, answer)
+    what, request, body = main.step(job, answer)
   end
 end
 

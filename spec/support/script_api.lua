@@ -55,6 +55,16 @@ function json.decode(source)
   return plain(value)
 end
 
+function json.object(names)
+  return function(...)
+    local object = {}
+    for index, name in ipairs(names) do
+      object[name] = (select(index, ...))
+    end
+    return json.encode(object)
+  end
+end
+
 function json.array(list)
   return setmetatable(list, { __jsontype = "array" })
 end
@@ -176,7 +186,7 @@ function M.delivery(adapter, fields)
   local delivery = {
     id = "01J9Z3NDEKTSV4RRFFQ69G5FAV", title = "", body = "", format = "text",
     message = { id = "m-1", priority = "normal", metadata = {}, variables = {}, created_at = 1700000000.25,
-                targets = {} },
+                targets = json.array {} },
     options = {}, recipients = {}, attachments = {}, attempt = 1, now = 1700000000.5,
   }
   for key, value in pairs(fields) do

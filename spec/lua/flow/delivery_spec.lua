@@ -342,6 +342,38 @@ describe("a user's own adapter", function()
     assert.same({ mine = true, title = "t", body = "b", format = "text" }, got)
   end)
 
+  it("may send one request with many bodies", function()
+    adapter("own", [[
+      local result = require "result"
+      local request
+      return {
+        transport = "http", options = { url = { type = "string", required = true } },
+        request = function(delivery)
+          request = request or { url = delivery.account.url, headers = { ["X-First"] = delivery.title } }
+          return request, '{"title":"' .. delivery.title .. '"}'
+        end,
+        response = result.http,
+      }]])
+    local hub <close> = assert(open "own")
+    for index = 1, 3 do
+      local receipt = assert(hub:send({ title = "t" .. index, targets = { "own" } }, 10))
+      assert.same({ "delivered", 200 }, { receipt.status, receipt.results[1].status_code })
+    end
+    for index, got in ipairs(assert(sink:wait(3))) do
+      assert.same({ "t" .. index, "t1" }, { got.json.title, got.headers["x-first"] })
+    end
+  end)
+
+  it("is told when a request that comes with its body is none", function()
+    adapter("own", [[return {
+        transport = "http", options = { url = { type = "string" } },
+        request = function() return { "https://example.com" }, "body" end, response = function() end,
+      }]])
+    local receipt = deliver("own", { title = "t", body = "b" })
+    assert.equal("script", receipt.code)
+    assert.truthy(receipt.error:find("request: must be a table of names", 1, true), receipt.error)
+  end)
+
   it("replaces a built-in one of the same name", function()
     adapter("slack", plain())
     local _, got = deliver("slack", { title = "t", body = "b" })

@@ -210,6 +210,19 @@ describe("a secret", function()
     end
   end)
 
+  it("of one target is told to no other", function()
+    local sink = support.sink()
+    local hub = support.hub()
+    local host = ("%s:%d"):format(sink.http_host, sink.http_port)
+    local secret = "://" .. host .. "/" .. CANARY
+    assert(hub:send({ title = "t", targets = { "json" .. secret } }, 10))
+    assert(hub:send({ title = "t", targets = { "json://" .. host .. "/x", { platform = "webhook", value = "http" .. secret } } }, 10))
+    for _, arrival in ipairs(assert(sink:wait(3))) do
+      assert.is_nil(json.encode(arrival.json):find(CANARY, 1, true), json.encode(arrival.json))
+      assert.truthy(json.encode(arrival.json.targets):find(host, 1, true))
+    end
+  end)
+
   it("in a URL that is wrong appears in no error", function()
     local hub = support.hub()
     local text = shown(hub, {

@@ -128,6 +128,9 @@ describe("json, now, os and the environment", function()
     local ask = answering [[
       local value = json.decode '{"a":[1,2.5,"x",null,{}],"b":true}'
       assert(value.a[1] == 1 and math.type(value.a[1]) == "integer" and value.a[2] == 2.5 and value.b == true)
+      local object = json.object { "b", "a\"", "c" }
+      assert(object(1, "x\n") == '{"b":1,"a\\"":"x\\n"}' and object(nil, nil, {}) == '{"c":{}}' and object() == "{}")
+      assert(not pcall(json.object, { 1 }) and not pcall(object, function() end))
       assert(value.a[4] == json.null)
       assert(json.encode { 1, "x" } == '[1,"x"]' and json.encode(json.array {}) == "[]" and json.encode {} == "{}")
       local bad, problem = json.decode "{"
