@@ -252,8 +252,10 @@ nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
                 count);
         return NULL;
     }
+    /* A journal's messages are parked and taken up one by one: none is to keep others' memory. */
+    nh_pages *pages = hub->journal.store ? NULL : hub->pages;
     nh_draft *draft = malloc(sizeof *draft);
-    nh_batch *batch = nh_batch_create(count);
+    nh_batch *batch = nh_batch_create(count, pages);
     if (!draft || !batch) {
         nh_batch_unref(batch);
         free(draft);
@@ -262,8 +264,7 @@ nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
     }
     *draft =
         (nh_draft){.hub = hub, .batch = batch, .handles = nh_batch_handles(batch), .count = count};
-    /* A journal's messages are parked and taken up one by one: none is to keep others' memory. */
-    nh_arena_init(&draft->arena, hub->journal.store ? NULL : hub->pages, count);
+    nh_arena_init(&draft->arena, pages, count);
     return draft;
 }
 

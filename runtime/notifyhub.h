@@ -416,7 +416,8 @@ NH_API void nh_receipt_unref(nh_receipt *receipt); /* NULL is allowed */
 NH_API nh_status nh_receipt_status(const nh_receipt *receipt);
 /* The whole receipt: {id, status, code, error, results = [{platform, target, ok, code, error,
  * status_code, provider_id, attempts, latency, retryable}], created_at, settled_at, route,
- * generation}. A field that does not apply is absent. */
+ * generation}. A field that does not apply is absent. Made anew for each caller; NULL only when out
+ * of memory. */
 NH_API nh_doc *nh_receipt_doc(const nh_receipt *receipt);
 
 /* ------------------------------------------------------------------ batch */

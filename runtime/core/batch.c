@@ -3,7 +3,8 @@
  * Those who wait are woken when what the first of them waits for is true, not at each settlement.
  * `order` is written once a place, under the lock, and is never longer than the batch: a reader
  * that comes late or reads twice sees the same sequence. A batch holds its handles; each holds the
- * batch until it settles, so the ring opens by itself.
+ * batch until it settles, so the ring opens by itself. So it keeps all their receipts, too, which
+ * therefore share memory as its messages do (arena.c).
  */
 #include "runtime/core/batch.h"
 
@@ -29,9 +30,11 @@ struct nh_batch {
     size_t wanted; /* the least of what those who wait wait for; SIZE_MAX: nobody does */
     nh_watcher *watchers;
     bool watched; /* the watchers have a reference */
+    nh_arena receipts;
+    nh_pages *pages; /* counted: the arena's */
 };
 
-nh_batch *nh_batch_create(size_t count) {
+nh_batch *nh_batch_create(size_t count, nh_pages *pages) {
     nh_batch *batch = calloc(1, sizeof *batch);
     if (!batch)
         return NULL;
@@ -48,6 +51,8 @@ nh_batch *nh_batch_create(size_t count) {
         goto fail;
     if (nh_cond_init(&batch->grown) != 0)
         goto fail_lock;
+    batch->pages = pages ? nh_pages_ref(pages) : NULL;
+    nh_arena_init(&batch->receipts, pages, count);
     return batch;
 fail_lock:
     pthread_mutex_destroy(&batch->lock);
@@ -81,6 +86,8 @@ void nh_batch_unref(nh_batch *batch) {
         nh_handle_leave_parked_batch(batch->handles[i]);
         nh_handle_unref(batch->handles[i]);
     }
+    nh_arena_term(&batch->receipts);
+    nh_pages_unref(batch->pages);
     pthread_cond_destroy(&batch->grown);
     pthread_mutex_destroy(&batch->lock);
     free(batch->order);
@@ -90,6 +97,15 @@ void nh_batch_unref(nh_batch *batch) {
 
 nh_handle **nh_batch_handles(nh_batch *batch) {
     return batch->handles;
+}
+
+nh_receipt *nh_batch_make_receipt(nh_batch *batch, nh_status status, const nh_packed *packed) {
+    if (!batch->pages)
+        return nh_receipt_create(status, packed, NULL);
+    pthread_mutex_lock(&batch->lock);
+    nh_receipt *receipt = nh_receipt_create(status, packed, &batch->receipts);
+    pthread_mutex_unlock(&batch->lock);
+    return receipt;
 }
 
 void nh_batch_settled(nh_batch *batch, uint32_t index, bool delivered) {

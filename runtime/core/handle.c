@@ -141,6 +141,11 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
     return true;
 }
 
+nh_receipt *nh_handle_make_receipt(nh_handle *handle, nh_status status, const nh_packed *packed) {
+    return handle->batch ? nh_batch_make_receipt(handle->batch, status, packed)
+                         : nh_receipt_create(status, packed, NULL);
+}
+
 nh_err nh_handle_deadline_reason(const nh_handle *handle) {
     const nh_message *message = handle->message;
     bool expires =
@@ -201,9 +206,12 @@ nh_err nh_handle_wait_accepted(nh_handle *handle, double seconds, nh_error *erro
     if (!reason)
         return NH_OK;
     /* It has settled, and its receipt says why. */
-    size_t length = 0;
-    const char *why = handle->receipt ? nh_receipt_text(handle->receipt, "error", &length) : NULL;
-    return nh_fail(error, reason, "%.*s", (int)(why ? length : 0), why ? why : "");
+    size_t length;
+    nh_doc *receipt = handle->receipt ? nh_receipt_doc(handle->receipt) : NULL;
+    const char *why = nh_value_bytes(nh_value_get(nh_doc_root(receipt), "error"), &length);
+    nh_fail(error, reason, "%.*s", (int)length, why ? why : "");
+    nh_doc_unref(receipt);
+    return reason;
 }
 
 nh_handle *nh_handle_first(nh_handle *handle) {

@@ -88,6 +88,9 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason);
 /* Settles one that was not accepted although its sender has it: a duplicate of `first` (taken;
  * NULL: that is not known any more), or one that the journal refused. */
 void nh_handle_settle_aside(nh_handle *handle, nh_err reason, const char *text, nh_handle *first);
+/* A receipt for it, where those of its batch stand. NULL: out of memory. Thread: the worker that
+ * has it. */
+nh_receipt *nh_handle_make_receipt(nh_handle *handle, nh_status status, const nh_packed *packed);
 /* What its deadline means when it passes: NH_E_EXPIRED (its expires_at) or NH_E_TIMEOUT. */
 nh_err nh_handle_deadline_reason(const nh_handle *handle);
 void nh_handle_set_state(nh_handle *handle, nh_state state); /* not NH_SETTLED */

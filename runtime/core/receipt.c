@@ -1,15 +1,21 @@
-/* receipt.c — Thread: any. */
+/* receipt.c — one piece of memory: a head and the packed document.
+ *
+ * A program keeps thousands of receipts and reads few, so none has its tree: who reads one gets a
+ * document made for it. Thread: any.
+ */
 #include "runtime/core/receipt.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "runtime/core/clock.h"
 
 struct nh_receipt {
     atomic_uint refs;
+    uint32_t place; /* of its memory; see arena.h */
     nh_status status;
-    nh_doc *doc;
+    uint32_t length, values; /* of the packed document, NH_DOC_BYTES_MAX at most */
+    char bytes[];
 };
 
 nh_status nh_status_for(nh_err reason) {
@@ -18,15 +24,17 @@ nh_status nh_status_for(nh_err reason) {
                                     : NH_FAILED;
 }
 
-nh_receipt *nh_receipt_create(nh_status status, nh_doc *doc) {
-    nh_receipt *receipt = malloc(sizeof *receipt);
-    if (!receipt) {
-        nh_doc_unref(doc);
+nh_receipt *nh_receipt_create(nh_status status, const nh_packed *packed, nh_arena *arena) {
+    uint32_t place;
+    nh_receipt *receipt = nh_arena_take(arena, sizeof *receipt + packed->length, &place);
+    if (!receipt)
         return NULL;
-    }
     atomic_init(&receipt->refs, 1);
+    receipt->place = place;
     receipt->status = status;
-    receipt->doc = doc;
+    receipt->length = (uint32_t)packed->length;
+    receipt->values = (uint32_t)packed->values;
+    memcpy(receipt->bytes, packed->bytes, packed->length);
     return receipt;
 }
 
@@ -54,9 +62,12 @@ nh_receipt *nh_receipt_saying(const nh_message *message, nh_err reason, const ch
     nh_writer_real(writer, message->created_at);
     nh_writer_cstring(writer, "settled_at");
     nh_writer_real(writer, nh_wall());
-    nh_doc *doc = nh_writer_finish(writer, NULL);
+    nh_packed packed;
+    nh_receipt *receipt = nh_writer_packed(writer, &packed, NULL) == NH_OK
+                              ? nh_receipt_create(status, &packed, NULL)
+                              : NULL;
     nh_writer_destroy(writer);
-    return doc ? nh_receipt_create(status, doc) : NULL;
+    return receipt;
 }
 
 nh_receipt *nh_receipt_ref(nh_receipt *receipt) {
@@ -67,18 +78,15 @@ nh_receipt *nh_receipt_ref(nh_receipt *receipt) {
 void nh_receipt_unref(nh_receipt *receipt) {
     if (!receipt || atomic_fetch_sub_explicit(&receipt->refs, 1, memory_order_acq_rel) != 1)
         return;
-    nh_doc_unref(receipt->doc);
-    free(receipt);
+    nh_arena_drop(receipt, receipt->place);
 }
 
 nh_status nh_receipt_status(const nh_receipt *receipt) {
     return receipt->status;
 }
 
-const char *nh_receipt_text(const nh_receipt *receipt, const char *field, size_t *length) {
-    return nh_value_bytes(nh_value_get(nh_doc_root(receipt->doc), field), length);
-}
-
 nh_doc *nh_receipt_doc(const nh_receipt *receipt) {
-    return nh_doc_ref(receipt->doc);
+    const nh_packed packed = {
+        .bytes = receipt->bytes, .length = receipt->length, .values = receipt->values};
+    return nh_doc_of_packed(&packed, NULL);
 }

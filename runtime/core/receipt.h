@@ -2,10 +2,11 @@
 #ifndef NH_CORE_RECEIPT_H
 #define NH_CORE_RECEIPT_H
 
+#include "runtime/core/doc.h"
 #include "runtime/core/message.h"
 
-/* Takes doc. NULL only when out of memory (doc is dropped then too). */
-nh_receipt *nh_receipt_create(nh_status status, nh_doc *doc);
+/* Copies the document, to a place in the arena (NULL: none). NULL only when out of memory. */
+nh_receipt *nh_receipt_create(nh_status status, const nh_packed *packed, nh_arena *arena);
 /* The receipt of a message that no script has ended: cancelled, expired, timed out, closed. Its
  * status follows from the reason; its `code` and `error` tell it. NULL only when out of memory. */
 nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason);
@@ -13,7 +14,5 @@ nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason);
 nh_status nh_status_for(nh_err reason);
 /* The same with a text of one's own for the error. */
 nh_receipt *nh_receipt_saying(const nh_message *message, nh_err reason, const char *text);
-/* A text of the receipt's map; borrowed, not NUL-terminated, NULL when there is none. */
-const char *nh_receipt_text(const nh_receipt *receipt, const char *field, size_t *length);
 
 #endif

@@ -57,14 +57,15 @@ static void settle(nh_script *owner, bool last) {
     bool after = !last && lua_toboolean(L, base + 3);
     lua_settop(L, base + 2);
     lua_pushvalue(L, -1);
-    nh_doc *receipt = lua_istable(L, -1) ? nh_vm_pop_doc(vm, "receipt", NULL) : NULL;
+    nh_packed receipt;
+    bool whole = lua_istable(L, -1) && nh_vm_pop_packed(vm, "receipt", &receipt, NULL) == NH_OK;
     nh_task *task = owner->task;
     if (last)
         nh_strands_stop(owner);
     bool more = after || owner->count > 0;
     if (!more)
         finish(owner);
-    vm->setup.host->settle(task, status, receipt, more);
+    vm->setup.host->settle(task, status, whole ? &receipt : NULL, more);
     if (more)
         owner->settled = true;
     if (after) {

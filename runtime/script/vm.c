@@ -211,11 +211,19 @@ static int write_doc(lua_State *L) {
     return 0;
 }
 
-nh_doc *nh_vm_pop_doc(nh_vm *vm, const char *what, nh_error *error) {
+static nh_err pop_value(nh_vm *vm, const char *what, nh_error *error) {
     lua_State *L = vm->L;
     lua_pushcfunction(L, write_doc);
     lua_insert(L, -2);
     lua_pushlightuserdata(L, (void *)what);
-    nh_err failed = nh_vm_call(vm, 2, 0, error);
-    return failed ? NULL : nh_writer_finish(vm->writer, error);
+    return nh_vm_call(vm, 2, 0, error);
+}
+
+nh_doc *nh_vm_pop_doc(nh_vm *vm, const char *what, nh_error *error) {
+    return pop_value(vm, what, error) == NH_OK ? nh_writer_finish(vm->writer, error) : NULL;
+}
+
+nh_err nh_vm_pop_packed(nh_vm *vm, const char *what, nh_packed *out, nh_error *error) {
+    nh_err failed = pop_value(vm, what, error);
+    return failed ? failed : nh_writer_packed(vm->writer, out, error);
 }

@@ -76,6 +76,8 @@ nh_err nh_vm_call(nh_vm *vm, int arguments, int results, nh_error *error);
 /* The value on top, popped, as a document; NULL and an error when it cannot be one. Never raises.
  */
 nh_doc *nh_vm_pop_doc(nh_vm *vm, const char *what, nh_error *error);
+/* The same, borrowed until the state makes its next document. */
+nh_err nh_vm_pop_packed(nh_vm *vm, const char *what, nh_packed *out, nh_error *error);
 
 /* A line of the log about what this state's scripts do [-0, +0]. */
 void nh_vm_log(nh_vm *vm, nh_log_level level, const char *event, const char *text);

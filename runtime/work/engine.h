@@ -18,7 +18,7 @@
 #ifndef NH_WORK_ENGINE_H
 #define NH_WORK_ENGINE_H
 
-#include "runtime/notifyhub.h"
+#include "runtime/core/doc.h"
 
 struct nh_log;
 
@@ -98,9 +98,10 @@ typedef struct nh_host {
     void (*attempted)(nh_task *task, const nh_attempt *attempt);
     /* How well an account did lately, 0 to 1; 0.5 when nothing is known. */
     double (*score)(nh_task *task, const char *account);
-    /* Settles the message with its receipt (taken; NULL when out of memory: the host makes one with
-     * NH_E_INTERNAL). With `more` its callbacks go on until `end`; without, the task is gone. */
-    void (*settle)(nh_task *task, nh_status status, nh_doc *receipt, bool more);
+    /* Settles the message with its receipt (borrowed; NULL when out of memory: the host makes one
+     * with NH_E_INTERNAL). With `more` its callbacks go on until `end`; without, the task is gone.
+     */
+    void (*settle)(nh_task *task, nh_status status, const nh_packed *receipt, bool more);
     /* The callbacks are over: the task is gone. */
     void (*end)(nh_task *task);
 } nh_host;

@@ -171,9 +171,9 @@ static void free_task(task *t) {
     nh_actor_end(&t->actor);
 }
 
-static void host_settle(nh_task *base, nh_status status, nh_doc *doc, bool more) {
+static void host_settle(nh_task *base, nh_status status, const nh_packed *packed, bool more) {
     task *t = task_of(base);
-    nh_receipt *receipt = doc ? nh_receipt_create(status, doc) : NULL;
+    nh_receipt *receipt = packed ? nh_handle_make_receipt(t->handle, status, packed) : NULL;
     if (more)
         t->worker->work->linger(t->worker->work, 1);
     settle_task(t, receipt, NH_E_INTERNAL);

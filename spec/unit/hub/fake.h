@@ -102,11 +102,12 @@ static void fake_end(nh_task *base, nh_err reason) {
     nh_writer_cstring(writer, own->id);
     nh_writer_cstring(writer, "code");
     nh_writer_cstring(writer, reason ? nh_err_name(reason) : "ok");
-    nh_doc *receipt = nh_writer_finish(writer, NULL);
-    nh_writer_destroy(writer);
+    nh_packed receipt;
+    nh_err failed = nh_writer_packed(writer, &receipt, NULL);
     vm->tasks--;
     free(own);
-    vm->host->settle(base, status, receipt, false);
+    vm->host->settle(base, status, failed ? NULL : &receipt, false);
+    nh_writer_destroy(writer);
 }
 
 static void fake_task_start(nh_vm *vm, nh_task *base, const nh_task_message *message) {
