@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define NH_BASE64_SIZE(length) (((length) + 2) / 3 * 4) /* of the text; it has no end of its own   \
-                                                         */
+#define NH_BASE64_SIZE(length)                                                                     \
+    (((length) + 2) / 3 * 4) /* of the text; it has no end of its own                              \
+                              */
 
 /* Writes NH_BASE64_SIZE(length) characters. */
 void nh_base64_encode(char *text, const void *bytes, size_t length);

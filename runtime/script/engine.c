@@ -1,8 +1,9 @@
 /* engine.c — the Lua engine behind engine.h: checks a configuration once, loads the rules again and
  * again, and gives each worker a state of its own for each generation of them.
  *
- * Opening compiles the scripts and lets lib/main look at the configuration in a scratch state; what
- * it returns, with every default in place, is what the workers' states are set up with.
+ * Opening compiles the scripts and lets lib/main look at the configuration in a state that the
+ * first worker then gets for its own; what it returns, with every default in place, is what the
+ * workers' states are set up with.
  *
  * A reload reads the folder, loads it into a scratch state, runs the folder's own tests there, and
  * only then makes it the newest generation; whatever fails before leaves all as it was. Reloads
@@ -47,6 +48,7 @@ struct nh_engine {
     pthread_mutex_t reloading;
     pthread_mutex_t lock;
     nh_generation *generations; /* those in use, the newest first */
+    nh_vm *prepared;            /* looked at the configuration; NULL once a worker has it */
     void (*published)(void *context);
     void *context;
     _Atomic uint64_t newest;
@@ -344,6 +346,7 @@ static void engine_close(nh_engine *engine) {
     if (!engine)
         return;
     nh_watch_end(engine->watch);
+    nh_vm_destroy(engine->prepared);
     if (engine->generations)
         drop_generation(engine, engine->generations);
     nh_shared_destroy(engine->shared);
@@ -406,13 +409,12 @@ static nh_engine *make_engine(const nh_doc *config, nh_log *log, nh_error *error
     read_limits(&engine->limits, NULL);
     engine->bundle = load_scripts(root, *path ? path : NULL, error);
     nh_vm_setup setup = setup_for(engine, NULL);
-    nh_vm *vm = engine->bundle ? nh_vm_create(&setup, error) : NULL;
-    if (vm) {
-        engine->config = prepare(vm, config, error);
+    engine->prepared = engine->bundle ? nh_vm_create(&setup, error) : NULL;
+    if (engine->prepared) {
+        engine->config = prepare(engine->prepared, config, error);
         if (!engine->config && error->code == NH_E_CONFIG)
             locate(*path ? path : NULL, error);
     }
-    nh_vm_destroy(vm);
     if (engine->config && read_config(engine, *path ? path : NULL, error) == NH_OK)
         return engine;
     engine_close(engine);
@@ -528,12 +530,17 @@ done:
 static nh_err vm_open(nh_engine *engine, const nh_host *host, nh_vm **out, nh_error *error) {
     pthread_mutex_lock(&engine->lock);
     nh_generation *generation = engine->generations;
+    nh_vm *vm = engine->prepared;
     generation->refs++;
+    engine->prepared = NULL;
     pthread_mutex_unlock(&engine->lock);
     nh_vm_setup setup = setup_for(engine, generation);
     setup.host = host;
     setup.shared = engine->shared;
-    nh_vm *vm = nh_vm_create(&setup, error);
+    if (vm)
+        nh_vm_adopt(vm, &setup);
+    else
+        vm = nh_vm_create(&setup, error);
     nh_err failed = vm ? set_up(vm, engine->config, error) : NH_E_SCRIPT;
     if (failed) {
         nh_vm_destroy(vm);

@@ -109,6 +109,12 @@ static int open_all(lua_State *L) {
 
 /* -------------------------------------------------------------- life cycle */
 
+void nh_vm_adopt(nh_vm *vm, const nh_vm_setup *setup) {
+    vm->setup = *setup;
+    vm->shared = setup->shared;
+    vm->limiter.limits = *setup->limits;
+}
+
 nh_vm *nh_vm_create(const nh_vm_setup *setup, nh_error *error) {
     nh_vm *vm = calloc(1, sizeof *vm);
     if (!vm)

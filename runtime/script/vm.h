@@ -61,6 +61,9 @@ struct nh_vm {
 
 /* A state with its libraries and lib/main loaded. Errors: NH_E_SCRIPT, NH_E_INTERNAL. */
 nh_vm *nh_vm_create(const nh_vm_setup *setup, nh_error *error);
+/* Makes another thing of a state, of the same bundle, that has run nothing but the runtime's own.
+ */
+void nh_vm_adopt(nh_vm *vm, const nh_vm_setup *setup);
 void nh_vm_destroy(nh_vm *vm);
 
 /* The vm of a state or of any of its coroutines. */
