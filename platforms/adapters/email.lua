@@ -52,6 +52,9 @@ end
 
 -- nil when mail may go to this address, else why not.
 local function refusal(account, address)
+  if not (account.blocked_domains or account.allowed_domains) then
+    return nil
+  end
   local domain = addresses.domain(address)
   if matches(domain, account.blocked_domains) then
     return "the domain " .. domain .. " is blocked"
@@ -98,17 +101,23 @@ local function envelope_of(...)
   return envelope, seen
 end
 
+local NO_COPIES = { cc = {}, bcc = {} } -- read only
+
 -- Cc and Bcc of the account and of the message; or nil, message, code.
 local function copies(delivery)
+  local account, options = delivery.account, delivery.options
+  if not (account.cc or account.bcc or options.cc or options.bcc) then
+    return NO_COPIES
+  end
   local all = {}
   for _, name in ipairs { "cc", "bcc" } do
     local list = {}
-    for _, source in ipairs { delivery.account[name] or {}, delivery.options[name] or {} } do
+    for _, source in ipairs { account[name] or {}, options[name] or {} } do
       for _, value in ipairs(source) do
         list[#list + 1] = value
       end
     end
-    if #list > 0 and delivery.account.individual then
+    if #list > 0 and account.individual then
       return nil, name .. ": cannot be combined with individual mails", "invalid"
     end
     local entries, message = addresses.parse_list(list, name)
@@ -116,7 +125,7 @@ local function copies(delivery)
       return nil, message, "invalid"
     end
     for _, entry in ipairs(entries) do
-      local reason = refusal(delivery.account, entry.address)
+      local reason = refusal(account, entry.address)
       if reason then
         return nil, name .. ": " .. reason, "rejected"
       end
@@ -180,10 +189,16 @@ end
 local WEEKDAYS = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
 local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
 
+local dated, date -- the last that was written, which stands in many mails
+
 local function rfc5322_date(seconds)
-  local t = os.date("!*t", math.tointeger(seconds // 1))
-  return ("%s, %d %s %04d %02d:%02d:%02d +0000"):format(WEEKDAYS[t.wday], t.day, MONTHS[t.month], t.year, t.hour,
-    t.min, t.sec)
+  seconds = math.tointeger(seconds // 1)
+  if seconds ~= dated then
+    local t = os.date("!*t", seconds)
+    dated, date = seconds, ("%s, %d %s %04d %02d:%02d:%02d +0000"):format(WEEKDAYS[t.wday], t.day, MONTHS[t.month], t.year,
+      t.hour, t.min, t.sec)
+  end
+  return date
 end
 
 local function message_id(delivery, sender)
@@ -283,14 +298,16 @@ local function headers_of(delivery, sender, to, copied)
       add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     end
   end
-  for _, more in ipairs { account.headers or {}, options.headers or {} } do
-    local ok, message = own_headers(headers, more)
-    if not ok then
-      return nil, message, "invalid"
+  if account.headers or options.headers then
+    for _, more in ipairs { account.headers or {}, options.headers or {} } do
+      local ok, message = own_headers(headers, more)
+      if not ok then
+        return nil, message, "invalid"
+      end
     end
   end
   for _, header in ipairs(headers) do
-    if header.value:find("[\0-\31\127]") then
+    if header.value:find("%c") then
       local field = header.name == "Subject" and (options.subject and "subject" or "title") or header.name
       return nil, field .. ": holds a control character, which a mail's header must not", "invalid"
     end

@@ -1,5 +1,5 @@
-/* The smtp transport: SMTP, SMTPS and STARTTLS over libcurl, mails composed with its MIME
- * interface.
+/* The smtp transport: SMTP, SMTPS and STARTTLS over libcurl, mails composed with its MIME interface
+ * (mail.c).
  *
  * Request and response are described in docs/platforms.md. Owned by one worker's thread; open →
  * start/cancel … → close. Connections stay open and carry one mail after the other.
@@ -101,8 +101,8 @@ typedef struct smtp_transfer {
     bool again; /* the first try found its old connection dead */
 
     /* One try. */
-    struct curl_slist *headers, *recipients;
-    curl_mime *mime;
+    struct curl_slist *recipients;
+    nh_mail_made made;
     nh_smtp_talk talk;
 } smtp_transfer;
 
@@ -283,12 +283,7 @@ static nh_err set_content(smtp_transfer *mail, CURL *easy, nh_error *error) {
         .html = request->html,
         .attachments = request->attachments,
     };
-    nh_err failed = nh_mail_compose(&content, easy, &mail->headers, &mail->mime, error);
-    if (failed)
-        return failed;
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, mail->headers);
-    curl_easy_setopt(easy, CURLOPT_MIMEPOST, mail->mime);
-    return NH_OK;
+    return nh_mail_compose(&content, easy, &mail->made, error);
 }
 
 /* -------------------------------------------------------------- conversation */
@@ -466,12 +461,10 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
 
 /* Frees what belongs to one try. */
 static void clear_try(smtp_transfer *mail) {
-    curl_slist_free_all(mail->headers);
     curl_slist_free_all(mail->recipients);
-    curl_mime_free(mail->mime);
+    nh_mail_clear(&mail->made);
     nh_smtp_talk_clear(&mail->talk);
-    mail->headers = mail->recipients = NULL;
-    mail->mime = NULL;
+    mail->recipients = NULL;
 }
 
 static void destroy(smtp_transfer *mail) {

@@ -18,8 +18,15 @@ local function is_address(address)
     and url.is_host(domain) and not domain:find(":", 1, true)
 end
 
+local KEPT = 256
+local known, count = {}, 0 -- what was parsed before: an account's own addresses stand in each of its mails
+
 -- "Jane Doe <jane@example.com>" or the address alone → { address =, name = }; or nil and what is wrong.
 function M.parse(value, field)
+  local before = known[value]
+  if before then
+    return { address = before.address, name = before.name }
+  end
   if type(value) ~= "string" or value:find("[\0-\31\127]") then
     return nil, field .. ": holds a control character"
   end
@@ -32,7 +39,12 @@ function M.parse(value, field)
     return nil, field .. ": not an e-mail address" .. (address:find("@", 1, true) and "" or ", it has no @")
   end
   name = name and name:gsub('^"(.*)"$', "%1"):gsub("\\(.)", "%1")
-  return { address = address, name = name ~= "" and name or nil }
+  name = name ~= "" and name or nil
+  if count == KEPT then
+    known, count = {}, 0
+  end
+  known[value], count = { address = address, name = name }, count + 1
+  return { address = address, name = name }
 end
 
 -- A display name is a quoted string unless it is plain words; what is not ASCII the transport encodes.

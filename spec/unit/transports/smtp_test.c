@@ -358,8 +358,38 @@ static void never_lets_a_line_end_through(void) {
                      "status"),
               250);
     nh_doc *mail = next_mail(&box, NULL);
-    CHECK_STR(field(part_at(mail, 0), "text"), "a\n.\nQUIT\n.\n..\nb");
+    CHECK_STR(field(nh_doc_root(mail), "shape"), "plain");
+    CHECK_STR(field(part_at(mail, 0), "text"), "a\n.\nQUIT\n.\n..\nb\n"); /* as each mail ends */
     nh_doc_unref(mail);
+    peer_stop(&box.server);
+}
+
+/* What needs no encoding is no multipart; what does is libcurl's to encode. */
+static void wraps_only_what_has_to_be(void) {
+    static const char *const mails[][2] = {
+        {"'text':'one line'", "plain"},
+        {"'text':'gr\xC3\xBC\xC3\x9F'", "mixed(plain)"},
+        {"'text':'a','html':'<p>a'", "mixed(alternative(plain,html))"},
+        {"'text':'a','attachments':[{'name':'a.txt','content':'x'}]", "mixed(plain,octet-stream)"},
+    };
+    MAILBOX(NULL);
+    for (size_t i = 0; i < sizeof mails / sizeof *mails; i++) {
+        CHECK_INT(
+            number(ask(document("{'host':'127.0.0.1','port':%d,'security':'none','from':'a@b',"
+                                "'recipients':['c@d'],'headers':{'Subject':'\xC3\xA4 b',"
+                                "'X-Long':'%080d'},%s}",
+                                box.server.port, 1, mails[i][0])),
+                   "status"),
+            250);
+        nh_doc *mail = next_mail(&box, NULL);
+        const nh_value *view = nh_doc_root(mail);
+        CHECK_STR(field(view, "shape"), mails[i][1]);
+        CHECK_STR(field(nh_value_get(view, "headers"), "Subject"), "\xC3\xA4 b");
+        CHECK(nh_value_bool(nh_value_get(view, "ascii")));
+        CHECK(!nh_value_bool(nh_value_get(view, "bare")));
+        CHECK_INT((int)nh_value_count(nh_value_get(view, "defects")), 0);
+        nh_doc_unref(mail);
+    }
     peer_stop(&box.server);
 }
 
@@ -434,6 +464,7 @@ int main(void) {
     RUN(insists_on_tls);
     RUN(asks_for_delivery_notifications);
     RUN(never_lets_a_line_end_through);
+    RUN(wraps_only_what_has_to_be);
     RUN(never_waits_for_a_good_bye);
     RUN(cancels_and_ends_in_time);
     RUN(carries_many_at_once);
