@@ -142,7 +142,7 @@ enum { STEP_RESULTS = 5 };
 static nh_err call_step(nh_strand *s, int job, nh_error *error) {
     nh_vm *vm = s->owner->vm;
     nh_strand *outer = vm->job;
-    nh_vm_push_main(vm, "step");
+    nh_vm_push_main(vm, lua_isinteger(vm->L, job + 1) ? "delivered" : "step");
     lua_pushvalue(vm->L, job);
     lua_pushvalue(vm->L, job + 1);
     vm->job = s;

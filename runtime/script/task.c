@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/core/clock.h"
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 #include "runtime/script/strand.h"
@@ -47,6 +48,86 @@ static void finish(nh_script *owner) {
         vm->setup.host->end(task);
 }
 
+static void write_field(lua_State *L, int table, const char *field, nh_writer *writer,
+                        const char *name) {
+    if (lua_getfield(L, table, field) != LUA_TNIL) {
+        nh_writer_cstring(writer, name);
+        nh_write_value(L, -1, writer, name);
+    }
+    lua_pop(L, 1);
+}
+
+/* The result of an entry that was delivered, on top of the stack [-0, +0]. */
+static void write_delivered(lua_State *L, nh_writer *writer) {
+    int entry = lua_gettop(L);
+    nh_writer_open_map(writer);
+    lua_getfield(L, entry, "account");
+    lua_getfield(L, -1, "adapter");
+    write_field(L, entry + 2, "name", writer, "platform");
+    lua_settop(L, entry);
+    write_field(L, entry, "shown", writer, "target");
+    nh_writer_cstring(writer, "ok");
+    nh_writer_bool(writer, true);
+    write_field(L, entry, "delivered", writer, "status_code");
+    write_field(L, entry, "attempts", writer, "attempts");
+    write_field(L, entry, "latency", writer, "latency");
+    write_field(L, entry, "waited", writer, "waited");
+    nh_writer_close(writer);
+}
+
+/* Writes the receipt of a message all of whose entries were delivered, from its context and the
+ * rules' generation: what lib/receipt makes, without a table. */
+static int write_plain_receipt(lua_State *L) {
+    nh_writer *writer = nh_vm_of(L)->writer;
+    lua_Integer generation = lua_tointeger(L, 2);
+    lua_settop(L, 1);
+    lua_getfield(L, 1, "message");
+    lua_getfield(L, 1, "entries");
+    size_t count = lua_rawlen(L, 3);
+    nh_writer_clear(writer);
+    nh_writer_open_map(writer);
+    write_field(L, 2, "id", writer, "id");
+    nh_writer_cstring(writer, "status");
+    nh_writer_cstring(writer, nh_status_name(NH_DELIVERED));
+    nh_writer_cstring(writer, "results");
+    nh_writer_array(writer, count);
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(L, 3, (lua_Integer)i);
+        write_delivered(L, writer);
+        lua_pop(L, 1);
+    }
+    write_field(L, 2, "created_at", writer, "created_at");
+    nh_writer_cstring(writer, "settled_at");
+    nh_writer_real(writer, nh_wall());
+    write_field(L, 1, "route", writer, "route");
+    write_field(L, 1, "warnings", writer, "warnings");
+    if (generation > 0) {
+        nh_writer_cstring(writer, "generation");
+        nh_writer_int(writer, generation);
+    }
+    nh_writer_close(writer);
+    return 0;
+}
+
+/* Packs the receipt on top of the state's stack, which is a table or a generation [-1, +0]; false
+ * when that cannot be. Borrowed until the state makes its next document. */
+static bool pop_receipt(nh_script *owner, nh_packed *receipt) {
+    nh_vm *vm = owner->vm;
+    lua_State *L = vm->L;
+    if (lua_istable(L, -1))
+        return nh_vm_pop_packed(vm, "receipt", receipt, NULL) == NH_OK;
+    bool plain = lua_isinteger(L, -1);
+    if (plain) {
+        lua_pushcfunction(L, write_plain_receipt);
+        lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
+        lua_pushvalue(L, -3);
+        plain = nh_vm_call(vm, 2, 0, NULL) == NH_OK &&
+                nh_writer_packed(vm->writer, receipt, NULL) == NH_OK;
+    }
+    lua_pop(L, 1);
+    return plain;
+}
+
 /* Takes status, receipt and whether callbacks follow from the top of the state's stack, settles the
  * task with them, and runs the callbacks or ends it. */
 static void settle(nh_script *owner, bool last) {
@@ -58,7 +139,7 @@ static void settle(nh_script *owner, bool last) {
     lua_settop(L, base + 2);
     lua_pushvalue(L, -1);
     nh_packed receipt;
-    bool whole = lua_istable(L, -1) && nh_vm_pop_packed(vm, "receipt", &receipt, NULL) == NH_OK;
+    bool whole = pop_receipt(owner, &receipt);
     nh_task *task = owner->task;
     if (last)
         nh_strands_stop(owner);

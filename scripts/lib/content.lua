@@ -61,14 +61,6 @@ function M.render(message)
   return title, body, format
 end
 
--- What the letter says on this platform: title, body, format; or nil, message, code.
-local function words(letter, adapter)
-  if letter.words then
-    return letter.words(letter, adapter)
-  end
-  return M.render(letter.message)
-end
-
 -------------------------------------------------------------------- formats
 
 local function escape_markdown(s)
@@ -86,22 +78,12 @@ local CONVERT = {
 }
 local PREFERENCE = { text = { "html", "markdown" }, markdown = { "html", "text" }, html = { "text", "markdown" } }
 
-local function takes(adapter, format)
-  local formats = adapter.formats
-  for index = 1, #formats do
-    if formats[index] == format then
-      return true
-    end
-  end
-  return false
-end
-
 local function convert(body, format, adapter)
-  if takes(adapter, format) then
+  if adapter.takes[format] then
     return body, format
   end
   for _, other in ipairs(PREFERENCE[format]) do
-    if takes(adapter, other) then
+    if adapter.takes[other] then
       return CONVERT[format][other](body), other
     end
   end
@@ -110,15 +92,19 @@ end
 
 --------------------------------------------------------------------- limits
 
-local function size(s, unit)
-  return unit == "characters" and text.length(s) or #s
-end
-
+-- What is wrong with a text that has more bytes than its limit allows, which may count characters; or nil.
 local function over_limit(adapter, field, s)
   local most, unit = adapter.limits[field], adapter.limits.unit or "characters"
-  if most and #s > most and size(s, unit) > most then
-    return ("%s: %d %s, %s takes at most %d"):format(field, size(s, unit), unit, adapter.name, most)
+  local size = unit == "characters" and text.length(s) or #s
+  if size > most then
+    return ("%s: %d %s, %s takes at most %d"):format(field, size, unit, adapter.name, most)
   end
+end
+
+local function problem_of(adapter, title, body)
+  local limits = adapter.limits
+  return limits.title and #title > limits.title and over_limit(adapter, "title", title)
+    or limits.body and #body > limits.body and over_limit(adapter, "body", body)
 end
 
 ---------------------------------------------------------------- attachments
@@ -140,7 +126,7 @@ end
 -- The attachments as an adapter takes them, and a warning when it takes none. `files`: the paths that may be read; nil for any.
 local function attach(message, adapter, files)
   local given = message.attachments
-  if not given or #given == 0 then
+  if #given == 0 then
     return NONE
   elseif adapter.attachments == "none" then
     return NONE, ("%d attachment(s) left out: %s takes none"):format(#given, adapter.name)
@@ -171,14 +157,22 @@ end
 
 -- What one platform is given of a letter: title, body, format, attachments and a warning; or nil and a failed result.
 function M.fit(letter, adapter)
-  local title, said, written = words(letter, adapter)
+  local title, said, written
+  if letter.words then
+    title, said, written = letter.words(letter, adapter)
+  else
+    title, said, written = M.render(letter.message)
+  end
   if not title then
     return nil, result.fail(written, said)
   end
   local body, format = convert(said, written, adapter)
-  local problem = over_limit(adapter, "title", title) or over_limit(adapter, "body", body)
+  local problem = problem_of(adapter, title, body)
   if problem then
     return nil, result.fail("too_large", problem)
+  end
+  if not letter.message.attachments then
+    return title, body, format, NONE
   end
   local attachments, warning, missing = attach(letter.message, adapter, letter.context.files)
   if not attachments then

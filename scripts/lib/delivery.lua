@@ -1,9 +1,11 @@
 -- delivery: one message to one account: build the request, send it, judge the answer, and try again while that may help.
 --
--- A job is the list of who is told by it (one entry, unless the adapter groups), and beside them what is known of the delivery:
--- { letter, delivery = what the adapter is given, warning, began, admitted }. It goes on in steps, between which it waits and
--- has no coroutine: what thousands of messages in flight hold is the job and no more.
+-- A job is the list of who is told by it, and beside them what is known of the delivery: { letter, delivery = what the adapter
+-- is given, warning, began = when the attempt did, where that was not at once, admitted }. Unless the adapter groups it is one
+-- entry, which is its own job. It goes on in steps, between which it waits and has no coroutine: what thousands of messages in
+-- flight hold is the job and no more.
 
+local callback = require "callback"
 local config = require "config"
 local content = require "content"
 local result = require "result"
@@ -11,7 +13,17 @@ local schema = require "schema"
 local task = require "task"
 local url = require "url"
 
+local admit, attempted, monotonic, now = task.admit, task.attempted, task.monotonic, task.now
+
 local M = {}
+
+local prepared -- the configuration
+local guarded -- whether it allows no private addresses
+local loaded -- the rules; nil when there are none
+
+function M.setup(given, rules_loaded)
+  prepared, guarded, loaded = given, given.guard == "private", rules_loaded
+end
 
 local LONGEST_WAIT = 7200 -- seconds that a delivery waits for rate limits in all
 local LIMITED = { backoff = "exponential", initial = 1, multiplier = 2, max = 60, jitter = 0.5 } -- a 429 that does not say when
@@ -57,20 +69,18 @@ local function with_guard(delivery)
   if not request then
     return nil, body, code
   end
-  local guarded = {} -- its own: other messages may share the request
+  local copy = {} -- other messages may share the request
   for name, value in pairs(request) do
-    guarded[name] = value
+    copy[name] = value
   end
-  guarded.guard, guarded.guard_allow = true, delivery.guard.allow
-  guarded.body = body or guarded.body
-  return guarded
+  copy.guard, copy.guard_allow = true, delivery.guard.allow
+  copy.body = body or copy.body
+  return copy
 end
 
 -- The judgement of an answer: a result, or a list of them for a group.
 local function judge(delivery, adapter, response)
-  if math.type(response) == "integer" then -- all that `is_brief` has asked for
-    return result.success(response)
-  elseif response.error then
+  if response.error then
     return result.fail(response.error, response.message, {
       retryable = response.retryable, retry_after = response.retry_after,
     })
@@ -135,7 +145,7 @@ local function finish(judged, entry, adapter, warning)
     provider_id = words(judged.provider_id),
     warning = said and M.scrub(said, account) or warning,
     attempts = entry.attempts or 0,
-    latency = task.monotonic() - entry.started,
+    latency = monotonic() - entry.started,
   }
   if not ok then
     told.code = words(judged.code) or "rejected"
@@ -158,60 +168,47 @@ local function failure_of(results)
   return results[1]
 end
 
+local function progress(context, count)
+  local done = context.done + count
+  context.done = done
+  task.progress(done, context.total)
+  if loaded then
+    callback.on_progress(context)
+  end
+end
+
 -- Gives each entry its result.
 local function settle(job, judged, warning)
-  local letter, adapter = job.letter, job[1].account.adapter
+  local adapter = job[1].account.adapter
   for index = 1, #job do
     finish(judged[index] or judged, job[index], adapter, warning)
   end
-  local context = letter.context
-  context.done = context.done + #job
-  task.progress(context.done, context.total)
-  if letter.on_progress then
-    letter.on_progress(context)
-  end
+  job.delivery = nil -- an entry that is its own job stays for the receipt
+  progress(job.letter.context, #job)
 end
 
 local NONE = {} -- options of a platform that a message has none for; read only
 
-local defaults = setmetatable({}, { __mode = "k" }) -- by schema: whether something is missing in an empty table
-
-local function has_defaults(fields)
-  local has = defaults[fields]
-  if has == nil then
-    has = false
-    for _, field in pairs(fields) do
-      has = has or field.required or field.default ~= nil or false
-    end
-    defaults[fields] = has
-  end
-  return has
+-- What a delivery is called, over all its attempts and after a restart: a platform that knows such names takes it once. The
+-- first of a message, which has no place, is called as the message is.
+local function name_of(message, place)
+  return ("%s.%d"):format(message.id, place)
 end
 
--- What a delivery is called, over all its attempts and after a restart: a platform that knows such names takes it once. The
--- first of a message is called as the message is.
-local function name_of(message, entry)
-  return entry.place == 1 and message.id or ("%s.%d"):format(message.id, entry.place)
+local function policy_of(letter, account)
+  return config.retry(letter.message, letter.retry, account.retry, prepared.retry)
 end
 
 -- Attempts that failed before the program was started again count, but one is always left. What a handler sends begins anew:
 -- nobody knows which of its sends they were.
 local function attempts_before(letter, account)
-  local before = not letter.sent and letter.context.attempts
-  if not before then
-    return 0
-  end
-  local policy = config.retry(letter.message, letter.retry, account.retry, letter.configured.retry)
-  return math.min(before, policy.attempts - 1)
+  return letter.sent and 0 or math.min(letter.context.attempts, policy_of(letter, account).attempts - 1)
 end
 
--- What a message says to this platform alone; or nil and a failed result.
+-- What a message says to this platform alone, with what the platform asks of each; or nil and a failed result.
 local function options_for(message, adapter)
-  local options = message.platform and message.platform[adapter.name]
-  if not options and not has_defaults(adapter.message_options) then
-    return NONE
-  end
-  local ok, checked = pcall(schema.check, options or NONE, adapter.message_options, "platform." .. adapter.name, "invalid")
+  local options = message.platform and message.platform[adapter.name] or NONE
+  local ok, checked = pcall(schema.check, options, adapter.message_options, "platform." .. adapter.name, "invalid")
   if not ok then
     return nil, result.fail("invalid", type(checked) == "table" and checked.message or tostring(checked))
   end
@@ -219,9 +216,6 @@ local function options_for(message, adapter)
 end
 
 local function recipients_of(job)
-  if not job[1].recipient then
-    return NONE
-  end
   local recipients = {}
   for index, entry in ipairs(job) do
     recipients[index] = entry.recipient
@@ -233,22 +227,27 @@ end
 local function prepare(job)
   local letter, first = job.letter, job[1]
   local message, account = letter.message, first.account
-  local adapter = account.adapter
-  local options, failure = options_for(message, adapter)
-  if not options then
-    return nil, failure
+  local adapter, options = account.adapter, NONE
+  if adapter.asks or message.platform then
+    local failure
+    options, failure = options_for(message, adapter)
+    if not options then
+      return nil, failure
+    end
   end
   local title, body, format, attachments, warning = content.fit(letter, adapter)
   if not title then
     return nil, body
   end
+  local place, recipient = first.place, first.recipient
   local delivery = {
-    title = title, body = body, format = format, attachments = attachments, id = name_of(message, first), message = letter.shown,
-    account = account.options, recipients = recipients_of(job), recipient = first.recipient, options = options,
-    attempt = attempts_before(letter, account), now = 0, target = first.shown, guard = nil,
+    title = title, body = body, format = format, attachments = attachments, message = letter.shown, options = options,
+    id = place and name_of(message, place) or message.id, account = account.options, recipient = recipient,
+    recipients = recipient and recipients_of(job) or NONE, target = first.shown, guard = nil, now = 0,
+    attempt = letter.context.attempts and attempts_before(letter, account) or 0,
   }
-  if adapter.transport ~= "console" and (letter.configured.guard == "private" or message.untrusted) then
-    delivery.guard = { request = adapter.request, allow = letter.configured.guard_allow }
+  if (guarded or message.untrusted) and adapter.transport ~= "console" then
+    delivery.guard = { request = adapter.request, allow = prepared.guard_allow }
   end
   return delivery, warning
 end
@@ -275,13 +274,16 @@ local function queue(job)
   local account = first.account
   local places = account.target_rate and #job or 0
   for number = (job.admitted or 0) + 1, places + 1 do
-    local rate = account.rate
+    local lane, rate
     if number <= places then
-      job.lane, rate = place_of(job[number]), account.target_rate
+      lane, rate = place_of(job[number]), account.target_rate
     else
-      job.lane = lane_of(first)
+      lane, rate = lane_of(first), account.rate
     end
-    local wait, message, code = task.admit(job.lane, rate, LONGEST_WAIT - (first.waited or 0))
+    if lane ~= account.lane then
+      job.lane = lane -- who waits for it borrows the text
+    end
+    local wait, message, code = admit(lane, rate, LONGEST_WAIT - (first.waited or 0))
     if not wait then
       return nil, result.fail(code, message)
     elseif wait > 0 then
@@ -312,14 +314,14 @@ local function wait_after(judged, job, seconds)
   local account = first.account
   local platform = account.adapter.name
   local worst = judged[1] and failure_of(judged) or judged
-  local code = not worst.ok and (words(worst.code) or "rejected") or nil
-  local text = code and M.scrub(words(worst.error) or "refused", account)
-  task.attempted(account.name, platform, first.shown, seconds, code, text)
-  if not code then
+  if worst.ok then
+    attempted(account.name, platform, first.shown, seconds)
     return nil
   end
+  local code, text = words(worst.code) or "rejected", M.scrub(words(worst.error) or "refused", account)
+  attempted(account.name, platform, first.shown, seconds, code, text)
   local again, hint = wants_retry(judged)
-  local policy = config.retry(letter.message, letter.retry, account.retry, letter.configured.retry)
+  local policy = policy_of(letter, account)
   if again and code == "rate_limited" and (first.waited or 0) < LONGEST_WAIT then
     delivery.attempt = delivery.attempt - 1 -- it costs none, but the whole lane pauses
     first.limited = (first.limited or 0) + 1
@@ -330,8 +332,8 @@ local function wait_after(judged, job, seconds)
   end
   local wait = backoff(policy, delivery.attempt, hint)
   task.retrying(platform, delivery.attempt)
-  if letter.on_retry then
-    letter.on_retry(letter.context, {
+  if loaded then
+    callback.on_retry(letter.context, {
       platform = platform, target = first.shown, attempt = delivery.attempt, wait = wait, code = code, error = text,
     })
   end
@@ -339,10 +341,9 @@ local function wait_after(judged, job, seconds)
 end
 
 -- Makes a job ready, once; a failed result when it cannot go out.
-local function open(job)
-  local now = task.monotonic()
+local function open(job, started)
   for index = 1, #job do
-    job[index].started = now -- for a receipt that is made before this ends
+    job[index].started = started -- for a receipt that is made before this ends
   end
   local ok, delivery, warning = pcall(prepare, job)
   if not ok then
@@ -351,30 +352,31 @@ local function open(job)
   elseif not delivery then
     return warning
   end
-  job.delivery, job.warning = delivery, warning
-end
-
--- Whether of a success the status tells this adapter all.
-local function is_brief(adapter)
-  return adapter.response == result.http
+  job.delivery = delivery
+  if warning then
+    job.warning = warning
+  end
 end
 
 -- One more attempt: its transport, the request, the body where that stands beside it, whether it is not the first, and whether
 -- a success needs no more than its status; or nil and the failed result of the attempt.
-local function build(job)
+local function build(job, began)
   local delivery, adapter = job.delivery, job[1].account.adapter
-  delivery.attempt, delivery.now = delivery.attempt + 1, task.now()
+  local attempt = delivery.attempt + 1
+  delivery.attempt, delivery.now = attempt, now()
   for index = 1, #job do
-    job[index].attempts = delivery.attempt
+    job[index].attempts = attempt
   end
-  job.began = task.monotonic()
+  if began > job[1].started then -- else it is the same
+    job.began = began
+  end
   local ok, request, body, code = pcall(delivery.guard and with_guard or adapter.request, delivery)
   if not ok then -- an adapter is somebody's script: its errors are results
     return nil, result.fail("script", tostring(request))
   elseif not request then
     return nil, result.fail(code or "invalid", body or "the adapter built no request")
   end
-  return adapter.transport, request, body, delivery.attempt > 1, is_brief(adapter)
+  return adapter.transport, request, body, attempt > 1, adapter.response == result.http
 end
 
 -- The next step of a job: begins, or goes on after a pause or with the answer to its request. → nothing when it has ended and
@@ -382,8 +384,9 @@ end
 -- which it goes on with the answer.
 function M.step(job, answer)
   local judged
+  local at = monotonic()
   if not job.delivery then
-    local failure = open(job)
+    local failure = open(job, at)
     if failure then
       return settle(job, failure)
     end
@@ -392,7 +395,7 @@ function M.step(job, answer)
   end
   while true do
     if judged then
-      local wait = wait_after(judged, job, task.monotonic() - job.began)
+      local wait = wait_after(judged, job, at - (job.began or job[1].started))
       if not wait then
         return settle(job, judged, job.warning)
       elseif wait > 0 then
@@ -405,12 +408,25 @@ function M.step(job, answer)
     elseif waits then
       return 0
     end
-    local transport, request, body, again, brief = build(job)
+    local transport, request, body, again, brief = build(job, at)
     if transport then
       return transport, request, body, again, brief
     end
     judged = request
   end
+end
+
+-- Ends a job whose adapter judges by the status alone, with that of its success. A result is made of it only when somebody
+-- wants one: a script, which the message then waits for, or lib/receipt.
+function M.delivered(job, status)
+  local context, first, ended = job.letter.context, job[1], monotonic()
+  local account = first.account
+  attempted(account.name, account.adapter.name, first.shown, ended - (job.began or first.started))
+  if job ~= first or job.warning or context.scripted then
+    return settle(job, result.success(status), job.warning)
+  end
+  job.delivered, job.latency, job.delivery = status, ended - job.started, nil
+  progress(context, 1)
 end
 
 return M

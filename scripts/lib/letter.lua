@@ -1,6 +1,6 @@
--- letter: what is said for a message, and how: { context, message, shown = the message as adapters may see it, retry, configured,
--- on_retry, on_progress }, and of a template { words = a function, named, made = what it gave by platform }. Several may go
--- out for one message: one a route that matched, one a `send`.
+-- letter: what is said for a message, and how: { context, message, shown = the message as adapters may see it, retry }, and of a
+-- template { words = a function, named, made = what it gave by platform }. Several may go out for one message: one a route that
+-- matched, one a `send`. What a message says by itself is most of what there is, and the context is that letter.
 
 local callback = require "callback"
 local json = require "json"
@@ -13,11 +13,10 @@ local warning = require "warning"
 
 local M = {}
 
-local configured
 local loaded -- the rules; nil when there are none
 
-function M.setup(prepared, rules_loaded)
-  configured, loaded = prepared, rules_loaded
+function M.setup(rules_loaded)
+  loaded = rules_loaded
 end
 
 local NOBODY = json.array {} -- read only
@@ -81,11 +80,23 @@ local function words(letter, adapter)
   return title, body, format
 end
 
+-- The letter of a message in which rules have no say and that names no template; `targets` is what it names, as that may be
+-- shown, where that is known.
+function M.own(context, targets)
+  local message = context.message
+  if targets then
+    message.targets, message.priority = targets, message.priority or "normal"
+  else
+    shown(message)
+  end
+  context.context, context.shown = context, message
+  return context
+end
+
 -- What is said, and how; or nil, message, code.
 function M.make(context, message, options)
   local letter = {
-    context = context, message = message, retry = options.retry, configured = configured, shown = shown(message),
-    words = nil, named = nil, made = nil, on_retry = loaded and callback.on_retry, on_progress = loaded and callback.on_progress,
+    context = context, message = message, retry = options.retry, shown = shown(message), words = nil, named = nil, made = nil,
   }
   local name = options.template or message.template
   if name then

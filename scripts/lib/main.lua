@@ -6,7 +6,9 @@
 --   setup(config)               takes what prepare made and loads the rules (once a state)
 --   begin(context)              → a list of jobs, when a message is no more than these; else nil
 --   step(job, answer)           carries a job on, see lib/delivery
---   done(context)               after the last job; returns a status, a receipt and whether `after` is to be called
+--   delivered(job, status)      the same for a success that brings no more than its status
+--   done(context)               after the last job; returns a status, a receipt and whether `after` is to be called; for the
+--                               receipt, when it says no more than the context does, the number of the rules' generation or 0
 --   run(context)                in the message's coroutine, when begin returned nil; returns the same
 --   stop(context, code, text)   ends a message that is cancelled, late or broken; returns the same
 --   after(context, receipt)     runs the callbacks of a message that has settled
@@ -72,7 +74,8 @@ function M.setup(given, on_problem)
   prepared, loaded = given, nil
   platform.hide(given.secrets)
   target.setup(given)
-  letters.setup(given)
+  letters.setup()
+  delivery.setup(given)
   if not script.folder() then
     return
   end
@@ -80,7 +83,8 @@ function M.setup(given, on_problem)
   sending.setup(given)
   loaded = rules.load(sending.send, platform.known(), on_problem)
   target.setup(given, #loaded.resolvers > 0 and resolver or nil)
-  letters.setup(given, loaded)
+  letters.setup(loaded)
+  delivery.setup(given, loaded)
   callback.setup(loaded)
   receipt.setup(script.generation())
   return loaded
@@ -178,7 +182,7 @@ end
 local function take(context)
   local message = context.message
   if not context.id then
-    context.id, context.created_at = message.id, message.created_at -- a handler may write to the message
+    context.id, context.created_at = message.id, message.created_at -- what the message is later is the rules'
     if loaded then
       message.metadata = message.metadata or {} -- so that rules may ask for a field of it
       message.priority = message.priority or "normal"
@@ -197,11 +201,18 @@ local function take(context)
   end
 end
 
--- What needs no coroutine but its deliveries': the rules, if any, do nothing on the way that may wait or raise.
-function M.begin(context)
-  local message = context.message
-  context.entries, context.done, context.total = NONE, 0, 0
-  if take(context) or loaded and (#loaded.resolvers > 0 or loaded.matcher and loaded.matcher.raises) then
+-- The jobs of a message without rules, and its letter; nil when there is more to it.
+local function own_jobs(context, message)
+  local jobs, shown
+  if message.targets and not message.template then
+    jobs, shown = telling.jobs(context, message.targets)
+  end
+  return jobs, jobs and letters.own(context, shown)
+end
+
+-- The same of one that rules decide about; nil when a route does more than that, and then context.plans are its routes.
+local function planned_jobs(context, message)
+  if #loaded.resolvers > 0 or loaded.matcher and loaded.matcher.raises then
     return nil
   end
   local plans = plans_for(context)
@@ -209,23 +220,43 @@ function M.begin(context)
   local whom = plan and not plan.handle and not plan.timeout and (plan.to or message.targets)
   local jobs = whom and telling.jobs(context, whom)
   local letter = jobs and letters.make(context, message, plan)
+  if not letter then
+    context.plans = plans
+  end
+  return jobs, letter
+end
+
+-- What needs no coroutine but its deliveries': the rules, if any, do nothing on the way that may wait or raise.
+function M.begin(context)
+  local message = context.message
+  context.entries, context.done, context.total = NONE, 0, 0
+  if take(context) then
+    return nil
+  end
+  local jobs, letter
+  if loaded then
+    jobs, letter = planned_jobs(context, message)
+  else
+    jobs, letter = own_jobs(context, message)
+  end
   if letter then
     for index = 1, #jobs do
       jobs[index].letter = letter
     end
     return jobs
   end
-  context.plans = plans
 end
 
-M.step = delivery.step
+M.step, M.delivered = delivery.step, delivery.delivered
 
 function M.done(context)
   local failed = context.failed
   if failed ~= nil then
     local problem = type(failed) == "table" and failed or { code = "script", message = tostring(failed) }
     for _, entry in ipairs(context.entries) do
-      entry.result = entry.result or result.fail(problem.code, problem.message)
+      if not entry.delivered then
+        entry.result = entry.result or result.fail(problem.code, problem.message)
+      end
     end
   end
   return receipt.make(context)

@@ -74,6 +74,19 @@ local function check_data(name, adapter)
   check_options(adapter.message_options, path .. ".message_options")
 end
 
+-- Adds what is asked of an adapter for each message.
+local function ready(adapter)
+  adapter.takes = {} -- formats, as a set
+  for _, format in ipairs(adapter.formats) do
+    adapter.takes[format] = true
+  end
+  adapter.asks = false -- whether there are options for a message that says nothing to the platform
+  for _, field in pairs(adapter.message_options) do
+    adapter.asks = adapter.asks or field.required or field.default ~= nil
+  end
+  return adapter
+end
+
 local function check_adapter(name, adapter)
   if type(adapter) ~= "table" then
     schema.fail("config", "adapters.%s: must return a table", name)
@@ -96,7 +109,7 @@ local function check_adapter(name, adapter)
   checked.group = functions.group or false
   checked.name = name
   check_data(name, checked)
-  return checked
+  return ready(checked)
 end
 
 -- The adapter of this name; nil when there is none.

@@ -17,7 +17,13 @@ end
 
 -- The result of an entry, complete; `code` and `text` are of one that was not reached.
 function M.result(entry, code, text)
-  local each = entry.result or { ok = false, code = code or "internal", error = text or "the delivery did not end" }
+  local each = entry.result
+  if not each and entry.delivered then
+    each = { ok = true, status_code = entry.delivered, latency = entry.latency, waited = entry.waited }
+    each.platform, each.target, each.attempts = entry.account.adapter.name, entry.shown, entry.attempts
+  elseif not each then
+    each = { ok = false, code = code or "internal", error = text or "the delivery did not end" }
+  end
   if not each.latency then -- lib/delivery has not made it
     each.target = each.target or entry.shown
     each.platform = each.platform or entry.account and entry.account.adapter.name
@@ -30,9 +36,24 @@ function M.result(entry, code, text)
   return each
 end
 
+-- Whether each entry was delivered with nothing but a status to tell, and no callback asks for that.
+local function is_plain(context)
+  local entries = context.entries
+  for index = 1, #entries do
+    if not entries[index].delivered then
+      return false
+    end
+  end
+  return entries[1] and not callback.wanted("complete", context.message)
+end
+
 -- Sums the results up → status, receipt and whether callbacks wait for it. `code` and `text` tell why a message ended that has
--- no failed result of its own; `handled` says that a script took it without telling anybody.
+-- no failed result of its own; `handled` says that a script took it without telling anybody. For the receipt that most
+-- messages have the runtime needs no table, only the generation.
 function M.make(context, code, text, handled)
+  if not code and is_plain(context) then
+    return "delivered", generation or 0, false
+  end
   local message, results = context.message, {}
   local delivered, first_failure = 0, nil
   local entries = context.entries

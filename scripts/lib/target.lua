@@ -284,45 +284,54 @@ end
 local known, known_count = {}, 0
 local KNOWN_MOST, KNOWN_LENGTH = 1000, 512
 
--- The entries of a text as they are for every message, not to be written to; nil when they have to be asked for.
+-- The entries of a text as they are for every message, with the list of this text as it may be shown, not to be written to; nil
+-- when more than the configuration has a say, or when it stands for nobody.
 local function entries_of(text)
-  local entries = known[text]
-  if entries or entries == nil and #text > KNOWN_LENGTH then
-    return entries
+  if type(text) ~= "string" or #text > KNOWN_LENGTH or resolver and not text:find("^%a[%w+.-]*://") then
+    return nil
   end
-  local choices
-  entries, choices = M.resolve(text, {})
+  local entries, choices = M.resolve(text, {})
   for _, entry in ipairs(entries) do
-    if choices or entry.result then
+    if entry.result then
       return nil
     end
+  end
+  if choices or #entries == 0 then
+    return nil
   end
   if known_count == KNOWN_MOST then
     known, known_count = {}, 0
   end
+  entries.shown = { url.shown(text) }
   known[text], known_count = entries, known_count + 1
   return entries
 end
 
--- Fresh entries of a target that is a single text, or a list of one, when nothing but the configuration tells who that is; nil
--- for any other.
+-- An entry of its own for a message, which is a job of lib/delivery, too.
+local function fresh(entry)
+  local own = {
+    false, account = entry.account, recipient = entry.recipient, shown = entry.shown,
+    letter = nil, delivery = nil, started = nil, attempts = nil, delivered = nil, latency = nil, -- they get their room
+  }
+  own[1] = own
+  return own
+end
+
+-- Fresh entries of a target that is a single text, or a list of one, when nothing but the configuration tells who that is, and
+-- the list as it may be shown; nil for any other.
 function M.simple(target)
   if type(target) == "table" and target[2] == nil and not target.platform and not target.value then
     target = target[1]
   end
-  local found = type(target) == "string" and (not resolver or target:find("^%a[%w+.-]*://")) and entries_of(target)
+  local found = known[target] or entries_of(target)
   if not found then
     return nil
   end
-  local entries = {}
-  for index = 1, #found do
-    local each = found[index]
-    entries[index] = {
-      account = each.account, recipient = each.recipient, shown = each.shown, url = each.url,
-      place = nil, started = nil, attempts = nil, result = nil, -- they get their room
-    }
+  local entries = { fresh(found[1]) }
+  for index = 2, #found do
+    entries[index] = fresh(found[index])
   end
-  return entries
+  return entries, found.shown
 end
 
 -- A target → the entries that are new, and, when there are any, the choices in it and the entries that were there before.

@@ -19,16 +19,18 @@ local function group(letter, entries, jobs)
       if type(together) == "function" then
         together = together(account.options)
       end
-      local list = together and entry.recipient and by_account and by_account[account]
-      if list then
-        list[#list + 1] = entry
+      together = together and entry.recipient
+      local job = together and by_account and by_account[account]
+      if job then
+        job[#job + 1] = entry
+      elseif together then
+        job = { entry, letter = letter, delivery = nil, began = nil } -- they get their room
+        jobs[#jobs + 1] = job
+        by_account = by_account or {}
+        by_account[account] = job
       else
-        list = { entry, letter = letter, delivery = nil, lane = nil, began = nil } -- they get their room
-        jobs[#jobs + 1] = list
-        if together and entry.recipient then
-          by_account = by_account or {}
-          by_account[account] = list
-        end
+        entry[1], entry.letter = entry, letter
+        jobs[#jobs + 1] = entry
       end
     end
   end
@@ -142,8 +144,9 @@ function tell(letter, whom, seen, own)
   local context = letter.context
   local entries, choices, before = target.resolve(whom, seen)
   for _, entry in ipairs(entries) do
-    entry.place = #context.entries + 1
-    context.entries[entry.place] = entry
+    local place = #context.entries + 1
+    context.entries[place] = entry
+    entry.place = place > 1 and place or nil
     own[#own + 1] = entry
     if entry.result then
       context.done = context.done + 1
@@ -176,10 +179,15 @@ end
 local JOBS_MOST = 1000 -- above, it is task.parallel's to refuse
 
 -- What `whom` stands for, as jobs that need no order among each other and whose entries are the context's now; they still need
--- their letter. nil when there is more to it, and nothing was done.
+-- their letter. Besides, `whom` as a list that may be shown, where that is known. nil when there is more to it, and nothing was
+-- done.
 function M.jobs(context, whom)
-  local entries, choices = target.simple(whom), nil
-  if not entries then
+  local entries, shown = target.simple(whom)
+  local choices
+  if entries and not entries[2] then -- it is its own job
+    context.entries, context.total = entries, 1
+    return entries, shown
+  elseif not entries then
     entries, choices = target.resolve(whom, {})
   end
   if choices then
@@ -192,19 +200,20 @@ function M.jobs(context, whom)
   end
   for index = 1, #entries do
     local entry = entries[index]
-    entry.place = index
+    entry.place = index > 1 and index or nil
     if entry.result then
       context.done = context.done + 1
     end
   end
   context.entries, context.total = entries, #entries
-  return jobs
+  return jobs, shown
 end
 
--- Tells everybody that `whom` stands for. → ok, the entries made. An error of a script on the way becomes the result of what
--- it kept from being sent.
+-- Tells everybody that `whom` stands for, in a coroutine that wants their results. → ok, the entries made. An error of a script
+-- on the way becomes the result of what it kept from being sent.
 function M.tell(letter, whom, seen)
   local own = {}
+  letter.context.scripted = true
   local ok, told = pcall(tell, letter, whom, seen or {}, own)
   if not ok then
     local problem = type(told) == "table" and told or { code = "script", message = tostring(told) }
