@@ -16,60 +16,96 @@
 #include "runtime/core/utf8.h"
 #include "runtime/work/transport.h"
 
-static const char *const payloads[] = {"body", "content", "text", "html"};
+/* Where a value stands, put into words only when it is refused. */
+typedef struct place {
+    const struct place *outer; /* NULL: the request itself */
+    const char *name;          /* NULL: an element of a list */
+    size_t length;             /* of the name */
+    size_t index;              /* of the element, from 1 */
+} place;
 
-static bool is_payload(const nh_value *key) {
-    for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++)
-        if (nh_value_is(key, payloads[i]))
-            return true;
-    return false;
-}
+enum { NAME_MOST = 64, PLACE_MOST = 160 };
 
-/* A value in which there is nothing to find: most are, and need no name. */
-static bool is_harmless(const nh_value *value) {
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
-    return text ? nh_control_at(text, length) == length : nh_value_count(value) == 0;
-}
-
-/* `field` is the way to the value, as far as it fits. */
-static nh_err check(const nh_value *value, const char *field, nh_error *error) {
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
-    if (text) {
-        size_t at = nh_control_at(text, length);
-        if (at == length)
-            return NH_OK;
-        return nh_fail(error, NH_E_INVALID,
-                       "%s: control character 0x%02X at byte %zu is not allowed there", field,
-                       (unsigned char)text[at], at + 1);
+static size_t describe(const place *at, char text[PLACE_MOST]) {
+    if (!at->outer) {
+        text[0] = '\0';
+        return 0;
     }
-    bool map = nh_value_kind(value) == NH_MAP;
-    bool exempt = map && strcmp(field, "headers") != 0; /* a header may have a payload's name */
-    for (size_t i = 0; i < nh_value_count(value); i++) {
-        char inner[160];
-        const nh_value *key = nh_value_key(value, i), *each = nh_value_at(value, i);
-        const char *dot = *field ? "." : "";
-        if (exempt &&
-            (nh_value_is(key, "form") || (is_payload(key) && nh_value_bytes(each, &length))))
+    size_t used = describe(at->outer, text);
+    int length = at->length < NAME_MOST ? (int)at->length : NAME_MOST;
+    if (at->name)
+        used += (size_t)snprintf(text + used, PLACE_MOST - used, "%s%.*s", used > 0 ? "." : "",
+                                 length, at->name);
+    else
+        used += (size_t)snprintf(text + used, PLACE_MOST - used, "[%zu]", at->index);
+    return used < PLACE_MOST ? used : PLACE_MOST - 1;
+}
+
+/* A payload is a text; the fields of a form are what they are. By length first: nearly every name
+ * of every request has another. */
+static bool is_exempt(const place *at, const nh_value *value) {
+    size_t length;
+    bool payload = false;
+    if (at->length == 4) {
+        if (memcmp(at->name, "form", 4) == 0)
+            return true;
+        payload = memcmp(at->name, "body", 4) == 0 || memcmp(at->name, "text", 4) == 0 ||
+                  memcmp(at->name, "html", 4) == 0;
+    } else if (at->length == 7) {
+        payload = memcmp(at->name, "content", 7) == 0;
+    }
+    return payload && nh_value_bytes(value, &length);
+}
+
+static nh_err check(const nh_value *value, const place *at, nh_error *error);
+
+static nh_err check_text(const char *text, size_t length, const place *at, nh_error *error) {
+    char field[PLACE_MOST];
+    size_t found = nh_control_at(text, length);
+    if (found == length)
+        return NH_OK;
+    describe(at, field);
+    return nh_fail(error, NH_E_INVALID,
+                   "%s: control character 0x%02X at byte %zu is not allowed there", field,
+                   (unsigned char)text[found], found + 1);
+}
+
+static nh_err check_map(const nh_value *map, const place *at, nh_error *error) {
+    /* A header may have a payload's name. */
+    bool headers =
+        at->outer && !at->outer->outer && at->length == 7 && memcmp(at->name, "headers", 7) == 0;
+    for (size_t i = 0; i < nh_value_count(map); i++) {
+        const nh_value *each = nh_value_at(map, i);
+        place inner = {.outer = at};
+        inner.name = nh_value_bytes(nh_value_key(map, i), &inner.length);
+        if (!inner.name) /* no text: a protocol has no use for it, either */
+            inner.name = "?", inner.length = 1;
+        if (!headers && is_exempt(&inner, each))
             continue;
-        if (map) {
-            size_t key_length;
-            const char *name = nh_value_bytes(key, &key_length);
-            if (name && nh_control_at(name, key_length) < key_length)
-                return nh_fail(error, NH_E_INVALID,
-                               "%s%sa name holds a control character, which is not allowed there",
-                               field, *field ? ": " : "");
-            if (is_harmless(each))
-                continue;
-            snprintf(inner, sizeof inner, "%s%s%.*s", field, dot,
-                     name ? (int)(key_length < 64 ? key_length : 64) : 1, name ? name : "?");
-        } else if (is_harmless(each)) {
-            continue;
-        } else {
-            snprintf(inner, sizeof inner, "%s[%zu]", field, i + 1);
+        if (nh_control_at(inner.name, inner.length) < inner.length) {
+            char field[PLACE_MOST];
+            bool nested = describe(at, field) > 0;
+            return nh_fail(error, NH_E_INVALID,
+                           "%s%sa name holds a control character, which is not allowed there",
+                           field, nested ? ": " : "");
         }
-        nh_err failed = check(each, inner, error);
+        nh_err failed = check(each, &inner, error);
+        if (failed)
+            return failed;
+    }
+    return NH_OK;
+}
+
+static nh_err check(const nh_value *value, const place *at, nh_error *error) {
+    size_t length;
+    const char *text = nh_value_bytes(value, &length);
+    if (text)
+        return check_text(text, length, at, error);
+    if (nh_value_kind(value) == NH_MAP)
+        return check_map(value, at, error);
+    for (size_t i = 0; i < nh_value_count(value); i++) {
+        const place inner = {.outer = at, .index = i + 1};
+        nh_err failed = check(nh_value_at(value, i), &inner, error);
         if (failed)
             return failed;
     }
@@ -77,9 +113,10 @@ static nh_err check(const nh_value *value, const char *field, nh_error *error) {
 }
 
 nh_err nh_request_check(const nh_value *request, nh_error *error) {
+    const place root = {.outer = NULL};
     if (nh_value_kind(request) != NH_MAP)
         return nh_fail(error, NH_E_INVALID, "a request must be a table");
-    return check(request, "", error);
+    return check(request, &root, error);
 }
 
 nh_doc *nh_response_error(nh_err code, bool sent, const char *format, ...) {
