@@ -128,6 +128,13 @@ describe("json, now, os and the environment", function()
     local ask = answering [[
       local value = json.decode '{"a":[1,2.5,"x",null,{}],"b":true}'
       assert(value.a[1] == 1 and math.type(value.a[1]) == "integer" and value.a[2] == 2.5 and value.b == true)
+      for _, special in ipairs { '"', "\\", "\n", "\31", "\127", "é" } do
+        for before = 0, 20 do
+          local text = ("x"):rep(before) .. special .. ("y"):rep(20 - before) .. special
+          local written = json.encode { text }
+          assert(json.decode(written)[1] == text and not written:find "[\0-\31\127]")
+        end
+      end
       local object = json.object { "b", "a\"", "c" }
       assert(object(1, "x\n") == '{"b":1,"a\\"":"x\\n"}' and object(nil, nil, {}) == '{"c":{}}' and object() == "{}")
       assert(not pcall(json.object, { 1 }) and not pcall(object, function() end))
