@@ -11,7 +11,7 @@
  *
  * Idle connections are closed after IDLE_SECONDS, by one timer that looks at the oldest. What the
  * peer does to an idle one, the loop tells; a look at the socket before it is used again finds what
- * the loop has not told yet.
+ * the loop has not told yet, unless the loop has only just looked.
  */
 #include "platforms/transports/http_pool.h"
 
@@ -21,6 +21,9 @@
 enum { BUCKETS = 256, IDLE_SECONDS = 60 };
 
 static const uint64_t PATIENCE = 250000000; /* ns */
+/* ns: what a peer has done since then is not looked for. It is less than a close is under way on
+ * most networks, where no look could find it either. */
+static const uint64_t SEEN = 100000;
 
 struct nh_http_origin {
     nh_http_origin *next;             /* in its bucket */
@@ -190,11 +193,12 @@ static bool give_up_oldest(void *user) {
 
 nh_http_connection *nh_http_pool_take(nh_http_pool *pool, nh_http_origin *origin) {
     uint64_t now = nh_loop_now(pool->http->loop);
+    bool seen = origin->idle && nh_loop_age(pool->http->loop) < SEEN;
     while (origin->idle) {
         nh_http_connection *own = origin->idle;
         /* One that has answered in this very turn needs no look. */
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): a closed one is out of the list */
-        if (own->since == now || nh_http_connection_rests(own)) {
+        if (seen || own->since == now || nh_http_connection_rests(own)) {
             unlink_idle(pool, own);
             return own;
         }

@@ -3,7 +3,10 @@
 #ifndef NH_CORE_CLOCK_H
 #define NH_CORE_CLOCK_H
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -55,6 +58,18 @@ static inline int nh_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex
         return pthread_cond_wait(condition, mutex);
     struct timespec until = nh_timespec(due);
     return pthread_cond_timedwait(condition, mutex, &until);
+}
+
+/* Takes one from the semaphore, waiting until `due` (as above) at most; false when it is too late.
+ */
+static inline bool nh_sem_wait(sem_t *semaphore, uint64_t due) {
+    struct timespec until = nh_timespec(due);
+    int failed;
+    do
+        failed = due == UINT64_MAX ? sem_wait(semaphore)
+                                   : sem_clockwait(semaphore, CLOCK_MONOTONIC, &until);
+    while (failed && errno == EINTR);
+    return !failed;
 }
 
 #endif

@@ -8,12 +8,15 @@
  *
  * A wake-up costs more than all else here together, and a reader on another processor would be
  * woken for each event and sleep again before the next. So a worker gathers: it notes the inboxes
- * whose readers are to be woken and wakes each once, before it sleeps itself.
+ * whose readers are to be woken and wakes each once, before it sleeps itself. Readers sleep at a
+ * semaphore, not at a condition: with that the woken thread takes the lock as one that others wait
+ * for, so giving it back is one more system call a message.
  */
 #include "runtime/core/inbox.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -35,9 +38,9 @@ struct nh_inbox {
     atomic_uint users;
     atomic_uint memory;
     pthread_mutex_t lock;
-    pthread_cond_t filled;
+    sem_t wakes; /* one for each reader that was taken off `waiting` */
     nh_watcher *head, **tail;
-    unsigned waiting; /* readers inside nh_inbox_next */
+    unsigned waiting; /* readers that sleep, or are about to, and were not woken */
     bool interrupted;
     bool closed;
     bool signalled; /* the eventfd is readable */
@@ -54,11 +57,8 @@ nh_inbox *nh_inbox_create(void) {
     inbox->fd = -1;
     if (pthread_mutex_init(&inbox->lock, NULL) != 0)
         goto fail;
-    if (nh_cond_init(&inbox->filled) != 0)
-        goto fail_lock;
+    sem_init(&inbox->wakes, 0, 0);
     return inbox;
-fail_lock:
-    pthread_mutex_destroy(&inbox->lock);
 fail:
     free(inbox);
     return NULL;
@@ -69,7 +69,7 @@ static void release_memory(nh_inbox *inbox) {
         return;
     if (inbox->fd >= 0)
         close(inbox->fd);
-    pthread_cond_destroy(&inbox->filled);
+    sem_destroy(&inbox->wakes);
     pthread_mutex_destroy(&inbox->lock);
     free(inbox);
 }
@@ -102,14 +102,22 @@ static bool is_awaited(const nh_inbox *inbox) {
     return inbox->waiting > 0 || (inbox->fd >= 0 && !inbox->signalled);
 }
 
+/* Lock held. Takes a reader off those that sleep, for the caller to wake; false when none does. */
+static bool take_waiting(nh_inbox *inbox) {
+    if (inbox->waiting == 0)
+        return false;
+    inbox->waiting--;
+    return true;
+}
+
 /* Wakes a reader if there still is something to read, and drops the gathered reference. */
 static void give(nh_inbox *inbox) {
     pthread_mutex_lock(&inbox->lock);
     show(inbox);
-    bool wake = inbox->waiting > 0 && inbox->head;
+    bool wake = inbox->head && take_waiting(inbox);
     pthread_mutex_unlock(&inbox->lock);
     if (wake)
-        pthread_cond_signal(&inbox->filled);
+        sem_post(&inbox->wakes);
     release_memory(inbox);
 }
 
@@ -212,8 +220,8 @@ void nh_watcher_post(nh_watcher *watcher, nh_event_kind kind) {
             *inbox->tail = watcher;
             inbox->tail = &watcher->next;
             if (is_awaited(inbox) && !gather(inbox)) {
-                if (inbox->waiting > 0)
-                    pthread_cond_signal(&inbox->filled);
+                if (take_waiting(inbox))
+                    sem_post(&inbox->wakes); /* under the lock: behind it the inbox may be gone */
                 show(inbox);
             }
         }
@@ -223,16 +231,29 @@ void nh_watcher_post(nh_watcher *watcher, nh_event_kind kind) {
         free_watcher(watcher);
 }
 
+/* Lock held, given back meanwhile. Sleeps until woken or `due`; false when it is too late. */
+static bool sleep_until(nh_inbox *inbox, uint64_t due) {
+    inbox->waiting++;
+    pthread_mutex_unlock(&inbox->lock);
+    bool woken = nh_sem_wait(&inbox->wakes, due);
+    pthread_mutex_lock(&inbox->lock);
+    /* When nobody is left to be taken off, a wake-up is on its way to this one after all. */
+    if (!woken && !take_waiting(inbox)) {
+        pthread_mutex_unlock(&inbox->lock);
+        nh_sem_wait(&inbox->wakes, UINT64_MAX);
+        pthread_mutex_lock(&inbox->lock);
+    }
+    return woken;
+}
+
 nh_err nh_inbox_next(nh_inbox *inbox, double seconds, nh_event *event) {
     uint64_t due = seconds == 0 ? 0 : nh_after(nh_monotonic(), seconds);
     nh_err result = NH_OK;
     nh_watcher *spent = NULL;
     pthread_mutex_lock(&inbox->lock);
-    inbox->waiting++;
     while (!inbox->head && !inbox->interrupted && result == NH_OK)
-        if (seconds == 0 || nh_cond_wait(&inbox->filled, &inbox->lock, due) == ETIMEDOUT)
+        if (seconds == 0 || !sleep_until(inbox, due))
             result = NH_E_TIMEOUT;
-    inbox->waiting--;
     if (inbox->head) {
         nh_watcher *watcher = take(inbox);
         *event = (nh_event){.kinds = watcher->kinds, .tag = watcher->tag};
@@ -245,7 +266,10 @@ nh_err nh_inbox_next(nh_inbox *inbox, double seconds, nh_event *event) {
         result = NH_E_CANCELLED;
     }
     show(inbox);
+    bool others = inbox->head && take_waiting(inbox); /* who wakes, wakes one for all there is */
     pthread_mutex_unlock(&inbox->lock);
+    if (others)
+        sem_post(&inbox->wakes);
     if (spent)
         free_watcher(spent);
     return result;
@@ -254,7 +278,8 @@ nh_err nh_inbox_next(nh_inbox *inbox, double seconds, nh_event *event) {
 void nh_inbox_interrupt(nh_inbox *inbox) {
     pthread_mutex_lock(&inbox->lock);
     inbox->interrupted = true;
-    pthread_cond_signal(&inbox->filled);
+    if (take_waiting(inbox))
+        sem_post(&inbox->wakes);
     show(inbox);
     pthread_mutex_unlock(&inbox->lock);
 }

@@ -33,6 +33,7 @@ struct nh_loop {
     nh_deferred mark;     /* of run_deferred */
     struct epoll_event events[EVENTS_A_TURN];
     int event, event_count; /* the turn's events, and which is being handled */
+    bool all;               /* these were all that was ready */
 };
 
 nh_loop *nh_loop_create(nh_error *error) {
@@ -69,6 +70,10 @@ void nh_loop_destroy(nh_loop *loop) {
 
 uint64_t nh_loop_now(const nh_loop *loop) {
     return loop->now;
+}
+
+uint64_t nh_loop_age(const nh_loop *loop) {
+    return loop->all ? nh_monotonic() - loop->now : UINT64_MAX;
 }
 
 /* ----------------------------------------------------------- other threads */
@@ -273,6 +278,7 @@ void nh_loop_turn(nh_loop *loop, double seconds) {
     int count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, sleep_ms(loop, seconds));
     loop->now = nh_monotonic();
     loop->event_count = count > 0 ? count : 0;
+    loop->all = count >= 0 && count < EVENTS_A_TURN;
     run_events(loop);
     fire_timers(loop);
     run_deferred(loop);

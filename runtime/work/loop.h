@@ -55,6 +55,9 @@ void nh_loop_turn(nh_loop *loop, double seconds);
 void nh_loop_wake(nh_loop *loop);
 /* Nanoseconds of CLOCK_MONOTONIC, read once a turn. */
 uint64_t nh_loop_now(const nh_loop *loop);
+/* Nanoseconds since the descriptors were looked at and all that was ready was told; UINT64_MAX when
+ * there was more than one turn tells. */
+uint64_t nh_loop_age(const nh_loop *loop);
 
 /* Adds, changes (events may be 0) and removes a descriptor; level-triggered. Removing drops events
  * of the current turn that were not handled yet, and is a no-op for a watch that is not in the
