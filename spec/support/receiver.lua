@@ -116,7 +116,7 @@ function M.start(options)
   running[self] = true
   self.wants_text = options and options.text
 
-  local first = eventually(10, function()
+  local first = eventually(60, function()
     if slurp(directory .. "/status") then return "" end
     return (slurp(directory .. "/out") or ""):match("^(listening[^\n]*)\n")
   end)
@@ -150,10 +150,10 @@ function Sink:arrivals()
   return self.seen
 end
 
---- Waits until at least `count` have arrived, for at most `seconds` (5), and returns them all;
+--- Waits until at least `count` have arrived, for at most `seconds` (30), and returns them all;
 --- nil and what was there instead when the time is over.
 function Sink:wait(count, seconds)
-  local arrived = eventually(seconds or 5, function()
+  local arrived = eventually(seconds or 30, function()
     local arrivals = self:arrivals()
     return #arrivals >= count and arrivals
   end)
@@ -168,7 +168,7 @@ end
 
 --- Waits until the receiver has ended by itself (`limit`) and returns its exit status.
 function Sink:status(seconds)
-  return eventually(seconds or 5, function()
+  return eventually(seconds or 30, function()
     return tonumber(slurp(self.directory .. "/status") or "")
   end)
 end
@@ -180,7 +180,7 @@ function Sink:stop()
   running[self] = nil
   local pid = self.pid or tonumber(slurp(self.directory .. "/pid") or "")
   if pid and not slurp(self.directory .. "/status") then os.execute("kill -TERM " .. pid) end
-  local status = self:status(10)
+  local status = self:status(60)
   self:arrivals()
   local summary = (slurp(self.directory .. "/err") or "") .. (slurp(self.directory .. "/out") or "")
   local number = "([%d,]+)"

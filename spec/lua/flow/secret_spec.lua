@@ -146,7 +146,8 @@ describe("a secret", function()
     return {
       rules = directory .. "/seeing", platforms = platforms, log = { level = "debug", format = format, to = "stderr" },
       retry = { attempts = 2, initial = 0.05 },
-      transport = { connect_timeout = 1, timeout = 1 }, breaker = { enabled = false }, lanes = { enabled = false },
+      -- A few at once, so that their time is their platform's and not that of the others.
+      workers = { in_flight = 32 }, transport = { connect_timeout = 2, timeout = 2 }, breaker = { enabled = false }, lanes = { enabled = false },
     }, names
   end
 
