@@ -168,6 +168,13 @@ static nh_multi_shard *choose_shard(nh_multi *multi, uint32_t origin) {
     return open_shard(&multi->shards[index]) ? &multi->shards[index] : NULL;
 }
 
+static void leave_libcurl(nh_multi_slot *slot) {
+    if (!slot->easy) /* dialled */
+        return;
+    nh_multi_socket_leave(slot);
+    curl_multi_remove_handle(slot->shard->curl, slot->easy);
+}
+
 /* Takes a running job off libcurl and gives its handle back after `respond`. */
 static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
     nh_multi_slot *slot = job->slot;
@@ -179,8 +186,7 @@ static void end_running(nh_multi *multi, nh_multi_job *job, CURLcode code) {
         snprintf(slot->detail, sizeof slot->detail,
                  "the guard refuses %s; to allow it, the operator adds it to guard_allow",
                  slot->refused);
-    if (slot->easy)
-        curl_multi_remove_handle(slot->shard->curl, slot->easy);
+    leave_libcurl(slot);
     delist(multi, job);
     nh_doc *response = job->respond(job, &end);
     recycle(multi, slot, job->once);
@@ -199,7 +205,7 @@ static void hand_over(nh_multi *multi, nh_multi_job *job) {
         end_running(multi, job, CURLE_NO_CONNECTION_AVAILABLE);
         return;
     }
-    nh_multi_socket_hand_over(multi, fd);
+    nh_multi_socket_hand_over(job->slot, fd);
     job->slot->detail[0] = '\0'; /* of an address that was tried before */
     job->opened(job, easy, fd);
 }
@@ -429,8 +435,7 @@ void nh_multi_cancel(nh_multi_job *job) {
     if (!multi)
         return;
     if (job->slot) {
-        if (job->slot->easy)
-            curl_multi_remove_handle(job->slot->shard->curl, job->slot->easy);
+        leave_libcurl(job->slot);
         delist(multi, job);
         recycle(multi, job->slot, job->once);
         if (multi->first)

@@ -25,8 +25,9 @@ struct nh_multi_slot {
     nh_multi_job *job;   /* whose it is, when it is dialled; since when */
     uint64_t started;
     nh_dial dial;
-    const char *refused; /* the rule of the guard that an address broke */
-    bool unwatched;      /* one of its sockets could not be armed */
+    const char *refused;            /* the rule of the guard that an address broke */
+    bool unwatched;                 /* one of its sockets could not be armed */
+    struct nh_multi_socket *opened; /* by libcurl for it, for a connection that may not stand yet */
     char detail[CURL_ERROR_SIZE];
 };
 
@@ -60,7 +61,10 @@ void nh_multi_socket_serve(nh_multi_shard *shard);
 void nh_multi_socket_set(nh_multi_job *job, CURL *easy);
 /* Whether the guard let an address pass; of several of a name the first that it refused is told. */
 bool nh_multi_socket_passes(nh_multi_job *job, const char *refused);
-void nh_multi_socket_hand_over(nh_multi *multi, curl_socket_t fd); /* it is watched no more */
+/* The slot's connection is the user's: its socket is watched no more. */
+void nh_multi_socket_hand_over(nh_multi_slot *slot, curl_socket_t fd);
+/* A transfer ends, and libcurl still has its handle. */
+void nh_multi_socket_leave(nh_multi_slot *slot);
 void nh_multi_socket_end_input(nh_multi *multi); /* of all: they find the end of their streams */
 void nh_multi_socket_free(nh_multi *multi);
 

@@ -6,7 +6,10 @@
  * and asks again at the next request, which would be two system calls a message. A socket that is
  * not asked about stays armed for reading until an event comes that nobody wants (the peer closed
  * an idle connection). Only sockets that were opened through open_socket are kept so, because only
- * for these libcurl tells the close; its resolver's own pairs come and go at once.
+ * for these libcurl tells the close; its resolver's own pairs come and go at once. And for these it
+ * tells it only once the connection stands: one that fails before is closed without a word, and its
+ * number may be another thread's the next moment. So a slot lists what was opened for it, and where
+ * its transfer ends, all that cannot be a standing connection is forgotten (forget_failed).
  *
  * A CURLM whose callback fails is dead for ever, so these never do: what could not be armed is
  * noted, and a deferred call (multi.c, on_mend) ends the job that would wait in vain.
@@ -22,11 +25,14 @@ enum { SOCKETS_LEAST = 64 };
 
 typedef struct nh_multi_socket {
     nh_watch watch; /* first: the loop hands back its address */
+    curl_socket_t fd;
     nh_multi *multi;
     nh_multi_shard *shard; /* whose connection it is */
     CURL *easy;            /* who uses it; NULL while idle. Compared, never called */
     unsigned wanted;       /* what libcurl asks for; may be less than watch.events */
     bool kept;             /* opened by open_socket and not closed */
+    nh_multi_slot *opener; /* whose list it is in; NULL once its connection stands */
+    struct nh_multi_socket *sibling;
 } nh_multi_socket;
 
 static nh_multi_shard *of_timer(nh_timer *timer) {
@@ -52,7 +58,8 @@ static nh_multi_socket *socket_record(nh_multi *multi, curl_socket_t fd) {
         nh_multi_socket *socket = calloc(1, sizeof *socket);
         if (!socket)
             return NULL;
-        *socket = (nh_multi_socket){.watch = {.ready = on_ready, .fd = -1}, .multi = multi};
+        *socket =
+            (nh_multi_socket){.watch = {.ready = on_ready, .fd = -1}, .fd = fd, .multi = multi};
         multi->sockets[index] = socket;
     }
     return multi->sockets[index];
@@ -81,6 +88,38 @@ static void disarm(nh_multi_socket *socket) {
     nh_watch_stop(socket->multi->loop, &socket->watch);
     socket->wanted = 0;
     socket->easy = NULL;
+}
+
+static void leave_opener(nh_multi_socket *socket) {
+    nh_multi_socket **at = socket->opener ? &socket->opener->opened : NULL;
+    while (at && *at != socket)
+        at = &(*at)->sibling;
+    if (at)
+        *at = socket->sibling;
+    socket->opener = NULL;
+    socket->sibling = NULL;
+}
+
+/* Its descriptor is closed, and the number perhaps another's. */
+static void forget(nh_multi_socket *socket) {
+    leave_opener(socket);
+    nh_watch_forget(socket->multi->loop, &socket->watch);
+    socket->wanted = 0;
+    socket->easy = NULL;
+    socket->kept = false;
+}
+
+/* Of the sockets that were opened for a transfer, keeps that of a connection that `stands`. */
+static void forget_failed(nh_multi_slot *slot, bool stands) {
+    curl_socket_t active = CURL_SOCKET_BAD;
+    if (slot->opened && stands)
+        curl_easy_getinfo(slot->easy, CURLINFO_ACTIVESOCKET, &active);
+    while (slot->opened) {
+        nh_multi_socket *socket = slot->opened;
+        leave_opener(socket);
+        if (!stands || (socket->fd != active && socket->easy != slot->easy))
+            forget(socket);
+    }
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *user, void *unused) {
@@ -127,8 +166,11 @@ static curl_socket_t open_socket(void *user, curlsocktype purpose, struct curl_s
         close(fd);
         return CURL_SOCKET_BAD;
     }
-    disarm(record);
+    forget(record); /* another that had this number */
     record->kept = true;
+    record->opener = job->slot;
+    record->sibling = job->slot->opened;
+    job->slot->opened = record;
     return fd;
 }
 
@@ -144,6 +186,7 @@ static int check_connection(void *user, char *address, char *local, int port, in
 static int close_socket(void *user, curl_socket_t fd) {
     nh_multi *multi = user;
     if ((size_t)fd < multi->sockets_size && multi->sockets[fd]) {
+        leave_opener(multi->sockets[fd]);
         disarm(multi->sockets[fd]);
         multi->sockets[fd]->kept = false;
     }
@@ -229,7 +272,17 @@ void nh_multi_socket_set(nh_multi_job *job, CURL *easy) {
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, job);
 }
 
-void nh_multi_socket_hand_over(nh_multi *multi, curl_socket_t fd) {
+void nh_multi_socket_leave(nh_multi_slot *slot) {
+    curl_off_t requested = 0; /* microseconds until the request: 0 when it did not come so far */
+    if (!slot->opened)
+        return;
+    curl_easy_getinfo(slot->easy, CURLINFO_PRETRANSFER_TIME_T, &requested);
+    forget_failed(slot, requested > 0);
+}
+
+void nh_multi_socket_hand_over(nh_multi_slot *slot, curl_socket_t fd) {
+    nh_multi *multi = slot->shard->multi;
+    forget_failed(slot, true);
     if ((size_t)fd < multi->sockets_size && multi->sockets[fd])
         disarm(multi->sockets[fd]);
 }
@@ -243,7 +296,7 @@ void nh_multi_socket_end_input(nh_multi *multi) {
 void nh_multi_socket_free(nh_multi *multi) {
     for (size_t fd = 0; fd < multi->sockets_size; fd++) {
         if (multi->sockets[fd]) {
-            disarm(multi->sockets[fd]);
+            forget(multi->sockets[fd]); /* libcurl has closed it, or never told */
             free(multi->sockets[fd]);
         }
     }

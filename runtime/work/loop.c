@@ -226,10 +226,15 @@ nh_err nh_watch_change(nh_loop *loop, nh_watch *watch, unsigned events) {
 }
 
 void nh_watch_stop(nh_loop *loop, nh_watch *watch) {
+    struct epoll_event unused = {0};
+    if (watch->fd >= 0)
+        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->fd, &unused); /* EBADF: closed before, fine */
+    nh_watch_forget(loop, watch);
+}
+
+void nh_watch_forget(nh_loop *loop, nh_watch *watch) {
     if (watch->fd < 0)
         return;
-    struct epoll_event unused = {0};
-    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->fd, &unused); /* EBADF: closed before, fine */
     for (int i = loop->event; i < loop->event_count; i++)
         if (loop->events[i].data.ptr == watch)
             loop->events[i].data.ptr = loop;

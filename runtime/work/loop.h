@@ -65,6 +65,8 @@ uint64_t nh_loop_age(const nh_loop *loop);
 nh_err nh_watch_start(nh_loop *loop, nh_watch *watch, int fd, unsigned events);
 nh_err nh_watch_change(nh_loop *loop, nh_watch *watch, unsigned events);
 void nh_watch_stop(nh_loop *loop, nh_watch *watch);
+/* The same for a descriptor that is closed: its number is not touched, which may be another's. */
+void nh_watch_forget(nh_loop *loop, nh_watch *watch);
 
 /* Starts or moves a timer to `seconds` from now (0: in the next turn). Errors: NH_E_INTERNAL when
  * out of memory. */

@@ -427,6 +427,42 @@ static void waits_in_line(void) {
     transport = outer;
 }
 
+/* A connection that never stood is closed by libcurl without a word; the number of its descriptor
+ * is soon another's, whom the end of the transport must not disturb. */
+static void leaves_descriptors_of_others_alone(void) {
+    enum { PAIRS = 32, FILL = 4 };
+    nh_loop *outer_loop = loop;
+    nh_transport *outer = transport;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int full = socket(AF_INET, SOCK_STREAM, 0), fill[FILL], pairs[PAIRS][2];
+    CHECK(bind(full, (struct sockaddr *)&address, length) == 0 && listen(full, 0) == 0);
+    CHECK(getsockname(full, (struct sockaddr *)&address, &length) == 0);
+    for (int i = 0; i < FILL; i++) { /* what listens is full after the first, and answers no more */
+        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fill[i], (struct sockaddr *)&address, length);
+    }
+    transport_open(&nh_http_transport, limits_now());
+    CHECK_ERROR(ask(document("{'url':'http://localhost:%d/','connect_timeout':0.2}",
+                             ntohs(address.sin_port))),
+                "timeout", "localhost:");
+    for (int i = 0; i < PAIRS; i++)
+        CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pairs[i]) == 0);
+    transport_close();
+    for (int i = 0; i < PAIRS * 2; i++) {
+        char byte = 'x';
+        int from = pairs[i / 2][i % 2], to = pairs[i / 2][1 - i % 2];
+        CHECK(send(from, &byte, 1, MSG_NOSIGNAL) == 1 && read(to, &byte, 1) == 1);
+        if (i % 2)
+            close(from), close(to);
+    }
+    for (int i = 0; i < FILL; i++)
+        close(fill[i]);
+    close(full);
+    loop = outer_loop;
+    transport = outer;
+}
+
 int main(int argc, char **argv) {
     through_multi = argc == 2 && strcmp(argv[1], "multi") == 0;
     make_certificate(cert, key, sizeof cert);
@@ -455,6 +491,7 @@ int main(int argc, char **argv) {
     RUN(cancels_really);
     RUN(waits_in_line);
     RUN(carries_a_thousand_at_once);
+    RUN(leaves_descriptors_of_others_alone);
     transport_close();
     player_stop();
     peer_stop(&plain);
