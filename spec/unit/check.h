@@ -39,6 +39,13 @@ static inline int check_number(long long got, long long wanted, const char *what
 #define CHECK_STR(got, wanted) check_equal(got, wanted, #got, __FILE__, __LINE__)
 #define CHECK_INT(got, wanted) check_number(got, wanted, #got, __FILE__, __LINE__)
 
+/* A line of the scorecard (docs/operations.md), which `./dev torture` collects. */
+static inline void check_scorecard(int holds, const char *row, const char *what, long long figure,
+                                   long long of, const char *need) {
+    printf("scorecard %s | %s | %lld of %lld | %s | %s\n", row, what, figure, of, need,
+           holds ? "pass" : "FAIL");
+}
+
 /* Runs one test function and names it. */
 #define RUN(test)                                                                                  \
     do {                                                                                           \

@@ -321,18 +321,26 @@ static void a_full_disk_refuses_senders_and_nothing_else(void) {
 }
 
 static void after_a_failed_sync_nothing_is_called_durable(void) {
+    enum { SENDS = 3 };
+    int refused = 0;
     nh_hub *hub = open_journal("\"max\":1", "");
     nh_error error;
     CHECK_STR(code_of(send_json(hub, "{\"title\":\"done\"}")), "ok");
     atomic_store(&powerloss.sync_fails, 1);
     nh_doc *doc = json("{\"title\":\"done\"}");
-    for (int i = 0; i < 3; i++) {
-        CHECK(!nh_hub_send_async(hub, doc, &error));
-        CHECK_INT(error.code, NH_E_JOURNAL);
+    for (int i = 0; i < SENDS; i++) {
+        nh_handle *handle = nh_hub_send_async(hub, doc, &error);
+        refused += !handle && error.code == NH_E_JOURNAL;
+        nh_handle_unref(handle);
     }
+    CHECK_INT(refused, SENDS);
     nh_doc *stats = nh_hub_stats(hub);
     const nh_value *journal = nh_value_get(nh_doc_root(stats), "journal");
-    CHECK(nh_value_is(nh_value_get(journal, "state"), "broken"));
+    bool told = nh_value_is(nh_value_get(journal, "state"), "broken");
+    CHECK(told);
+    check_scorecard(refused == SENDS && told, "R3",
+                    "sends after a sync failed that are refused with `journal`, and told", refused,
+                    SENDS, "all");
     CHECK(nh_value_get(journal, "why") != NULL);
     nh_doc_unref(stats);
     atomic_store(&powerloss.sync_fails, 0);

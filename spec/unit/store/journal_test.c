@@ -383,6 +383,8 @@ static void a_failed_sync_ends_accepting_and_nothing_is_called_durable(void) {
     CHECK_INT(rows[0].number, 1);
     CHECK_INT(rows[1].number, 2);
     support_close(store);
+    check_scorecard(left >= 2, "R3", "messages that were durable before, at the next open",
+                    left < 2 ? (long long)left : 2, 2, "all");
 }
 
 /* {"n": 7, "b": so many zeros}: more than the log may hold before it is moved. */
