@@ -90,8 +90,9 @@ static bool open_hub(life *l) {
     snprintf(text, sizeof text,
              "{\"rules\":\"%s\",\"workers\":{\"min\":1,\"max\":2},\"log\":{\"to\":\"stderr\","
              "\"level\":\"debug\",\"format\":\"json\"},\"retry\":{\"attempts\":2,\"initial\":0.01,"
-             "\"max\":0.01},\"targets\":{\"everybody\":[\"console://stderr\"]}}",
-             l->s->folder);
+             "\"max\":0.01},\"queue\":{\"journal\":\"%s\"},"
+             "\"targets\":{\"everybody\":[\"console://stderr\"]}}",
+             l->s->folder, l->s->journal);
     nh_doc *config = read_json(l, text);
     if (!config)
         return false;
@@ -137,6 +138,7 @@ static void send_all(life *l) {
         "{\"id\":\"templated\",\"title\":\"T\",\"body\":\"B\",\"metadata\":{\"kind\":\"templated\"}"
         "}",
         "{\"id\":\"named\",\"title\":\"T\",\"targets\":[\"everybody\",\"nobody\"]}",
+        "{\"id\":\"keyed\",\"title\":\"T\",\"dedupe_key\":\"k\",\"targets\":[\"everybody\"]}",
     };
     char text[TEXT_MAX];
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
@@ -238,6 +240,33 @@ static void end(life *l) {
     nh_batch_unref(l->batch);
 }
 
+/* What the first life buried is looked at, sent again or let go in another. */
+static void bury(life *l) {
+    nh_error error = NO_ERROR;
+    uint64_t count = 0;
+    if (!open_hub(l))
+        return;
+    nh_doc *letters = nh_hub_dead_letters(l->hub, 0, 10, &error);
+    if (!letters)
+        must_tell(l, "nh_hub_dead_letters", &error);
+    const nh_value *first = letters ? nh_value_at(nh_doc_root(letters), 0) : NULL;
+    uint64_t number = (uint64_t)nh_value_int(nh_value_get(first, "number"), 0);
+    error = NO_ERROR;
+    nh_doc *letter = nh_hub_dead_letter(l->hub, number, &error);
+    if (!letter)
+        must_tell(l, "nh_hub_dead_letter", &error);
+    error = NO_ERROR;
+    if (nh_hub_retry_dead(l->hub, number, &count, &error) != NH_OK)
+        must_tell(l, "nh_hub_retry_dead", &error);
+    error = NO_ERROR;
+    if (nh_hub_discard_dead(l->hub, 0, &count, &error) != NH_OK)
+        must_tell(l, "nh_hub_discard_dead", &error);
+    nh_doc_unref(letter);
+    nh_doc_unref(letters);
+    nh_hub_close(l->hub, SECONDS);
+    nh_hub_unref(l->hub);
+}
+
 int scenario_run(const scenario *s) {
     life l = {.s = s};
     if (!open_hub(&l))
@@ -252,5 +281,6 @@ int scenario_run(const scenario *s) {
     end(&l);
     nh_inbox_unref(l.inbox);
     nh_hub_unref(l.hub);
+    bury(&l);
     return l.wrong;
 }
