@@ -234,24 +234,24 @@ nh_doc *nh_hub_dead_letter(nh_hub *hub, uint64_t number, nh_error *error) {
     return doc;
 }
 
-nh_err nh_hub_retry_dead(nh_hub *hub, uint64_t number, uint64_t *count, nh_error *error) {
+static nh_err change_dead(nh_hub *hub, bool retry, uint64_t number, uint64_t *count,
+                          nh_error *error) {
     nh_error fault;
     nh_store *store = enter(hub, &fault);
     if (!store)
         return nh_fail(error, fault.code, "%s", fault.message);
-    nh_err failed = store->ops->dead_retry(store, number, count, error);
+    nh_err failed =
+        (retry ? store->ops->dead_retry : store->ops->dead_discard)(store, number, count, error);
     nh_hub_store_leave(hub);
     return failed;
 }
 
+nh_err nh_hub_retry_dead(nh_hub *hub, uint64_t number, uint64_t *count, nh_error *error) {
+    return change_dead(hub, true, number, count, error);
+}
+
 nh_err nh_hub_discard_dead(nh_hub *hub, uint64_t number, uint64_t *count, nh_error *error) {
-    nh_error fault;
-    nh_store *store = enter(hub, &fault);
-    if (!store)
-        return nh_fail(error, fault.code, "%s", fault.message);
-    nh_err failed = store->ops->dead_discard(store, number, count, error);
-    nh_hub_store_leave(hub);
-    return failed;
+    return change_dead(hub, false, number, count, error);
 }
 
 /* -------------------------------------------------------------- a journal's */

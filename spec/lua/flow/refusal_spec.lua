@@ -251,6 +251,17 @@ describe("a configuration", function()
     assert.equal(0, command.run({ "platforms", "--config", config }, { before = "NH_EMPTY=" }).status)
   end)
 
+  it("in a file takes numbers from the environment", function()
+    local config = command.write(directory .. "/notifyhub.lua", 'return { workers = { max = tonumber(env "NH_WORKERS") } }\n')
+    local done = command.run({ "platforms", "--config", config }, { before = "NH_WORKERS=3" })
+    assert.equal(0, done.status, done.err)
+    done = command.run({ "platforms", "--config", config }, { before = "NH_WORKERS=0" })
+    assert.equal(2, done.status)
+    has(done.err, "workers.max")
+    command.write(config, 'return { workers = { max = env "NH_WORKERS" } }\n') -- which is a text
+    assert.equal(2, command.run({ "platforms", "--config", config }, { before = "NH_WORKERS=3" }).status)
+  end)
+
   it("in a file takes secrets from the environment and from files", function()
     local sink = support.sink()
     command.write(directory .. "/token", "from-a-file\n")
