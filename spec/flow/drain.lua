@@ -3,13 +3,15 @@
 --   notifyhub run spec/flow/drain.lua [SECONDS]
 --
 -- Each platform twice, the second time with a journal, which has to be empty then. A batch whose call the signal finds under
--- way may arrive without having been counted. With SECONDS over 40 there is also a platform that never answers: then the drain has its end, and says what is left.
+-- way may arrive without having been counted. With SECONDS over 40 there is also a platform that never answers: then the
+-- drain has its end, and says what is left.
 
 local hostile = require "spec.support.hostile"
 local torture = require "spec.support.torture"
 
 local SECONDS = tonumber(arg[1]) or 0
 local DRAIN = 30 -- seconds: signals.h
+local PATHS = { "/ok", "/slow/0.2", "/slow/1", "/flaky/503/10" }
 local check, say = torture.check, torture.say
 
 -- The program that gets the signal: as fast as it can, or as its platforms can, until it is told to end. What it has accepted
@@ -56,8 +58,10 @@ end
 local function run(sink, seconds, path, journal, hole)
   local out = sink.directory .. "/child"
   torture.write(out .. ".lua", CHILD)
-  torture.shell("{ %q/bin/notifyhub run %s.lua %q %q %s >%s.out 2>%s.err & echo $! >%s.pid; wait $!; echo $? >%s.new; mv %s.new %s.status; } &",
-    os.getenv "NH_BUILD_DIR" or "build", out, sink:target(path), journal and out .. ".db" or "", hole and ("%q"):format(hole) or "", out, out, out, out, out, out)
+  torture.shell("{ %q/bin/notifyhub run %s.lua %q %q %s >%s.out 2>%s.err & echo $! >%s.pid; wait $!; echo $? >%s.new; "
+    .. "mv %s.new %s.status; } &",
+    os.getenv "NH_BUILD_DIR" or "build", out, sink:target(path), journal and out .. ".db" or "",
+    hole and ("%q"):format(hole) or "", out, out, out, out, out, out)
   local patience = torture.now() + 60 * torture.slow
   while not slurp(out .. ".out"):find "ready" and torture.now() < patience do os.execute "sleep 0.05" end
   os.execute(("sleep %.2f"):format(seconds))
@@ -85,8 +89,8 @@ local sums = { new_sums "", new_sums ", with a journal" }
 
 local began = torture.now()
 repeat
-  for index, path in ipairs { "/ok", "/ok", "/slow/0.2", "/slow/0.2", "/slow/1", "/slow/1", "/flaky/503/10", "/flaky/503/10" } do
-    local journal = index % 2 == 0
+  for turn = 0, 7 do
+    local path, journal = PATHS[turn // 2 + 1], turn % 2 == 1
     local sum = sums[journal and 2 or 1]
     local sink = hostile.start()
     local done = run(sink, 0.3 + math.random(), path, journal)

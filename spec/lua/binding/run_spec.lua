@@ -98,9 +98,9 @@ describe("hub:run", function()
       for i = 1, 300 do
         hub:spawn(function()
           local handle = send()
-          if not handle:wait(i % 3 == 0 and 0.01 or 10) then
+          if not handle:wait(i % 3 == 0 and 0.01 or 60) then
             timeouts = timeouts + 1
-            handle:wait(10)
+            handle:wait(60)
           end
           if handle:result().status == "delivered" then delivered = delivered + 1 end
         end)
