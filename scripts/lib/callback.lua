@@ -11,18 +11,24 @@ local M = {}
 local ON = { complete = "on_complete", error = "on_error", retry = "on_retry", progress = "on_progress" }
 
 local loaded -- the rules; nil when there are none
+local always = {} -- by event: whether the rules hear of it for every message; else a message has to name a callback
 
 function M.setup(rules_loaded)
   loaded = rules_loaded
+  for event in pairs(ON) do
+    always[event] = #loaded.callbacks[event] > 0
+  end
 end
 
--- Whether the rules have a callback of this event for the message.
-function M.wanted(event, message)
-  if not loaded then
-    return false
-  end
-  local name = message[ON[event]]
-  return #loaded.callbacks[event] > 0 or name ~= nil and loaded.named[event][name] ~= nil
+-- The callback of an event that the message names; else nil or false.
+local function named(event, context)
+  local name = context.names and context.message[ON[event]]
+  return name and loaded.named[event][name]
+end
+
+-- Whether a message that has come to this status has callbacks.
+function M.follow(context, status)
+  return always.complete or named("complete", context) or status ~= "delivered" and (always.error or named("error", context))
 end
 
 -- The message as the rules see it: a copy of theirs. What they do to it, now or later, is not done to the one that adapters
@@ -45,56 +51,61 @@ local function call(callback, event, context, what, message)
 end
 
 -- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
-local function call_back(event, context, what)
-  local name = context.message[ON[event]] -- asked of the copy, a script could answer, and take as long as it likes
-  local message, list = M.message(context), loaded.callbacks[event]
+local function call_back(event, context, what, message)
+  local list, one = loaded.callbacks[event], named(event, context)
   for index = 1, #list do
     call(list[index], event, context, what, message)
   end
-  local named = name and loaded.named[event][name]
-  if named then
-    call(named, event, context, what, message)
+  if one then
+    call(one, event, context, what, message)
   end
 end
 
 -- What is still asked of a message that has settled: by a send of its callbacks, and by theirs.
-local KEPT = {
-  "id", "created_at", "priority", "deliver_at", "expires_at", "timeout", "dedupe_key", "on_complete", "on_error", "on_retry",
-  "on_progress",
-}
+local KEPT = { "deliver_at", "expires_at", "timeout", "dedupe_key", "on_complete", "on_error", "on_retry", "on_progress" }
 
--- Nobody needs a settled message any more, so the rules get it itself, unless they have a copy.
-local function hand_over(context)
-  if context.given then
-    return
+-- The message for the rules to do with what they like. Nobody needs it any more, so they get it itself, unless they have a
+-- copy; what is kept of it stands in for it.
+local function handed_over(context)
+  local message = context.given
+  if message then
+    return message
   end
-  local message, kept = context.message, {}
-  for index = 1, #KEPT do
-    local name = KEPT[index]
-    kept[name] = message[name]
+  message = context.message
+  local kept = { id = context.id, created_at = context.created_at, priority = message.priority }
+  if context.names or message.timeout or message.deliver_at or message.expires_at or message.dedupe_key then
+    for index = 1, #KEPT do
+      local name = KEPT[index]
+      kept[name] = message[name]
+    end
   end
   context.given, context.message = message, kept
+  return message
 end
 
 -- Those of a message that has settled.
 function M.after(context, told)
-  hand_over(context)
+  local message = handed_over(context)
   if told.status ~= "delivered" then
-    call_back("error", context, told)
+    call_back("error", context, told, message)
   end
-  call_back("complete", context, told)
+  call_back("complete", context, told, message)
 end
 
 -- Beside the message, which does not wait for them.
+local function beside(event, context, what)
+  call_back(event, context, what, M.message(context))
+end
+
 function M.on_retry(context, failure)
-  if M.wanted("retry", context.message) then
-    task.spawn(call_back, "retry", context, failure)
+  if always.retry or named("retry", context) then
+    task.spawn(beside, "retry", context, failure)
   end
 end
 
 function M.on_progress(context)
-  if M.wanted("progress", context.message) then
-    task.spawn(call_back, "progress", context, { done = context.done, total = context.total })
+  if always.progress or named("progress", context) then
+    task.spawn(beside, "progress", context, { done = context.done, total = context.total })
   end
 end
 
@@ -104,6 +115,7 @@ function M.check(context)
   if not (message.on_complete or message.on_error or message.on_retry or message.on_progress) then
     return
   end
+  context.names = loaded ~= nil
   for event, field in pairs(ON) do
     local name = message[field]
     if name and not (loaded and loaded.named[event][name]) then

@@ -44,7 +44,7 @@ local function is_plain(context)
       return false
     end
   end
-  return entries[1] and not callback.wanted("complete", context.message)
+  return entries[1] and not callback.follow(context, "delivered")
 end
 
 -- Sums the results up → status, receipt and whether callbacks wait for it. `code` and `text` tell why a message ended that has
@@ -54,7 +54,7 @@ function M.make(context, code, text, handled)
   if not code and is_plain(context) then
     return "delivered", generation or 0, false
   end
-  local message, results = context.message, {}
+  local results = {}
   local delivered, first_failure = 0, nil
   local entries = context.entries
   for index = 1, #entries do
@@ -87,8 +87,7 @@ function M.make(context, code, text, handled)
   if code or delivered < #results then
     failure.log(told)
   end
-  local after = callback.wanted("complete", message) or status ~= "delivered" and callback.wanted("error", message)
-  return status, told, after
+  return status, told, callback.follow(context, status)
 end
 
 return M
