@@ -15,6 +15,7 @@
  *   clone(table, more)       a copy of the table itself, with room for `more` fields
  *   texts(...)               its arguments, texts, numbers and booleans, as a person reads them; or
  *                            nothing, when one of them is something else
+ *   is_line(text)            whether it has no line's end in it
  *   lacks(table, ...)        whether the table has none of the keys, nor a metatable that may
  * answer allowed(name)            a module that the operator allows; or nil, message env(name) an
  * environment variable; or nil log(level, event, text) where(level)             "file:line: " of
@@ -198,7 +199,7 @@ static int clone(lua_State *L) {
     return 1;
 }
 
-/* ---------------------------------------------------------- for lib/template_direct */
+/* ----------------------------------------------------------------- for templates */
 
 /* As template_filters.show. */
 static int texts(lua_State *L) {
@@ -225,6 +226,13 @@ static int texts(lua_State *L) {
         lua_replace(L, i);
     }
     return count;
+}
+
+static int is_line(lua_State *L) {
+    size_t length;
+    const char *text = luaL_checklstring(L, 1, &length);
+    lua_pushboolean(L, !memchr(text, '\n', length) && !memchr(text, '\r', length));
+    return 1;
 }
 
 static int lacks(lua_State *L) {
@@ -344,6 +352,7 @@ int nh_open_script(lua_State *L) {
                                          {"plain", plain},
                                          {"clone", clone},
                                          {"texts", texts},
+                                         {"is_line", is_line},
                                          {"lacks", lacks},
                                          {"allowed", allowed},
                                          {"env", env},

@@ -182,7 +182,7 @@ end
 local function take(context)
   local message = context.message
   if not context.id then
-    context.id, context.created_at = message.id, message.created_at -- what the message is later is the rules'
+    context.id = message.id
     if loaded then
       message.metadata = message.metadata or {} -- so that rules may ask for a field of it
       message.priority = message.priority or "normal"

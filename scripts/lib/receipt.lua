@@ -78,7 +78,7 @@ function M.make(context, code, text, handled)
   end
   local told = {
     id = context.id, status = status, results = #results > 0 and results or json.array(results),
-    created_at = context.created_at, settled_at = task.now(), route = context.route, generation = generation,
+    created_at = context.message.created_at, settled_at = task.now(), route = context.route, generation = generation,
     warnings = context.warnings,
   }
   if code then

@@ -187,6 +187,18 @@ local function merge(a, b)
   return merged
 end
 
+-- The plans by text, of those texts that settle it: the first route of theirs asks for nothing more, and decides.
+local function plans_by_text(flat)
+  local plans = {}
+  for text, nodes in pairs(flat) do
+    local first = nodes[1]
+    if not (first.asks or first.children or first.continue) then
+      plans[text] = first.alone
+    end
+  end
+  return plans
+end
+
 -- Where there is one index, what it does not know is put into each of its lists, so that one list is all that is asked.
 local function flatten(list)
   local index, values = list.indexes[1], 0
@@ -198,10 +210,12 @@ local function flatten(list)
     for text, nodes in pairs(index.values) do
       list.flat[text] = merge(nodes, list.rest)
     end
+    list.decided, list.key = plans_by_text(list.flat), index.key
   end
 end
 
--- Siblings → { nodes, rest, indexes = { { value, values = { text = nodes } } … }, flat }, every list in order.
+-- Siblings → { nodes, rest, indexes = { { value, key, values = { text = nodes } } … }, flat, decided, key }, every list in order.
+-- `key` is the metadata's, where that is what the only index asks for.
 local function index_list(nodes)
   local list = { nodes = nodes, rest = {}, indexes = {} }
   local counts, by_slot = count_slots(nodes), {}
@@ -215,7 +229,8 @@ local function index_list(nodes)
       local slot = slot_of(condition)
       local index = by_slot[slot]
       if not index then
-        index = { value = condition.value, values = {} }
+        local keys = condition.keys
+        index = { value = condition.value, key = condition.field == "metadata" and #keys == 1 and keys[1], values = {} }
         by_slot[slot], list.indexes[#list.indexes + 1] = index, index
       end
       for _, text in ipairs(condition.strings) do
@@ -370,7 +385,8 @@ local NONE = {}
 -- rules' own functions and patterns: call it under their limits. An error of theirs is nil, problem, code.
 function M.match(matcher, message)
   if not matcher.raises then
-    return match_list(matcher.list, message) or NONE
+    local list, metadata = matcher.list, message.metadata
+    return list.key and metadata and list.decided[metadata[list.key]] or match_list(list, message) or NONE
   end
   local ok, plans = pcall(match_list, matcher.list, message)
   if ok then

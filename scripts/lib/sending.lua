@@ -124,7 +124,7 @@ function M.send(message, whom, options)
   local own = taken(message, "the message")
   if message == context.given then
     check_fields(own)
-    own.id, own.created_at = context.id, context.created_at
+    own.id, own.created_at = context.id, context.message.created_at
   else
     own = adopt(context, own)
   end

@@ -16,10 +16,9 @@ local direct = require "template_direct"
 local escape = require "template_escape"
 local schema = require "schema"
 local scope = require "template_scope"
+local script = require "script"
 
 local M = {}
-
-local find = string.find
 
 local MOST_BYTES = 1 << 20 -- of a rendered title or body
 
@@ -213,10 +212,6 @@ end
 
 -------------------------------------------------------------------- rendering
 
-local function is_line(s)
-  return not (find(s, "\n", 1, true) or find(s, "\r", 1, true))
-end
-
 -- A template that only says what the message has: true, title, body and format, or false where render has to be asked. Runs
 -- no code of the rules and changes nothing.
 function M.direct(template, message, platform)
@@ -230,7 +225,7 @@ function M.direct(template, message, platform)
   elseif run then
     done, title, body = run(message, variables)
   end
-  if not done or title and (#title > most or not is_line(title)) or body and #body > most then
+  if not done or title and (#title > most or not script.is_line(title)) or body and #body > most then
     return false
   end
   return true, title, body, entry.format
@@ -252,7 +247,7 @@ end
 local function run_both(rendering, entry)
   local title, body = entry.title, entry.body
   title = title and run(rendering, title)
-  if title and not is_line(title) then
+  if title and not script.is_line(title) then
     title = title:gsub("%s*[\r\n]+%s*", " ")
   end
   return title, body and run(rendering, body)

@@ -59,18 +59,16 @@ end
 
 -- The local that holds the table in which a path's last key is looked up.
 local function holder_place(self, root, keys)
-  local holder, path = root_place(self, root), root
+  local value, path, holder = root_place(self, root), root, nil
   for index = 1, #keys do
-    path = path .. "\0" .. keys[index]
-    local place = self.places[path]
-    if index == 1 and (root == "message" or root == "variables") then
-      place = holder -- always a table
-    elseif not place then
-      place = fresh(self)
-      self.places[path] = place
-      add(self.head, "local %s = %s if __type(%s) ~= \"table\" then %s = __none end", place, holder, place, place)
+    holder = index == 1 and (root == "message" or root == "variables") and value -- always a table
+      or self.holders[path]
+    if not holder then
+      holder = fresh(self)
+      self.holders[path] = holder
+      add(self.head, "local %s = %s if __type(%s) ~= \"table\" then %s = __none end", holder, value, holder, holder)
     end
-    holder = index < #keys and ("%s[%s]"):format(place, keys[index]) or place
+    value, path = ("%s[%s]"):format(holder, keys[index]), path .. "\0" .. keys[index]
   end
   return holder
 end
@@ -85,6 +83,11 @@ end
 
 --------------------------------------------------------------------- writing
 
+-- What is put in: a list of nodes, with the places and the values of them.
+local function puts()
+  return { nodes = {}, places = {}, values = {} }
+end
+
 local function write_escape(self, node)
   local number = self.escapes[node.escaped]
   if not number then
@@ -95,27 +98,33 @@ local function write_escape(self, node)
     node.place, number, node.place)
 end
 
--- Pieces that no statement parts → the expressions that are to be joined.
-local function write_pieces(self, marks, nodes)
-  local pieces, names, values = {}, {}, {}
+-- Makes texts of values, all at once, and escapes them.
+local function write_puts(self, list)
+  local first = list.places[1]
+  if not first then
+    return
+  end
+  local places, values = table.concat(list.places, ", "), table.concat(list.values, ", ")
+  add(self.body, "local %s = __texts(%s)", places, values)
+  add(self.body, "if not %s then %s = __shown(%s) if not %s then return false end end", first, places, values, first)
+  for _, node in ipairs(list.nodes) do
+    if node.escaped then
+      write_escape(self, node)
+    end
+  end
+end
+
+-- Pieces that no statement parts → the expressions that are to be joined. What has to be put in is added to `list`.
+local function write_pieces(self, marks, nodes, list)
+  local pieces = {}
   for index, node in ipairs(nodes) do
     if node.kind == "text" then
       pieces[index] = ("%q"):format(node.text):gsub("\\\n", "\\n")
     else
-      local mark = marks[node.mark]
+      local mark, at = marks[node.mark], #list.nodes + 1
       node.place = fresh(self)
-      pieces[index], names[#names + 1], values[#values + 1] = node.place, node.place, read(self, mark.root, mark.tokens)
-    end
-  end
-  if #names > 0 then
-    local places, first = table.concat(names, ", "), names[1]
-    add(self.body, "local %s = __texts(%s)", places, table.concat(values, ", "))
-    add(self.body, "if not %s then %s = __shown(%s) if not %s then return false end end", first, places,
-      table.concat(values, ", "), first)
-  end
-  for _, node in ipairs(nodes) do
-    if node.escaped then
-      write_escape(self, node)
+      list.nodes[at], list.places[at], list.values[at] = node, node.place, read(self, mark.root, mark.tokens)
+      pieces[index] = node.place
     end
   end
   return table.concat(pieces, " .. ")
@@ -138,8 +147,10 @@ local function write_part(self, part)
     if not run[1] then
       return
     end
-    local joined = write_pieces(self, part.marks, run)
+    local list = depth > 0 and puts() or self.puts
+    local joined = write_pieces(self, part.marks, run, list)
     if depth > 0 then
+      write_puts(self, list)
       local place = fresh(self)
       add(self.head, "local %s = \"\"", place)
       add(self.body, "%s = %s", place, joined)
@@ -183,6 +194,23 @@ local function is_plain(template, part)
   return free
 end
 
+-- The whole function's text; of what it is loaded with: the helpers, then the escapes.
+local function assemble(self, title, body)
+  local blocks = self.body
+  self.body = {}
+  write_puts(self, self.puts)
+  local names = { "__type", "__none", "__texts", "__shown", "__lacks", "__theirs" }
+  for index in ipairs(self.escapes) do
+    names[#names + 1] = "__e" .. index
+  end
+  return table.concat({
+    ("local %s = ..."):format(table.concat(names, ", ")), "return function(__m, __v)", "local __problem",
+    self.asked[1] and ("if not __lacks(__theirs, %s) then return false end"):format(table.concat(self.asked, ", ")) or "",
+    table.concat(self.head, "\n"), table.concat(self.body, "\n"), table.concat(blocks, "\n"),
+    ("return true, %s, %s"):format(title, body), "end",
+  }, "\n")
+end
+
 -- The parts of an entry, either of which may be missing → a function(message, variables) → true, title, body; or false, when
 -- the long way is needed. Whether it may raise is the second: then, too, the long way knows what to say. nil when there is no
 -- short way. `load` is template.compile's.
@@ -190,19 +218,14 @@ function M.compile(template, title, body, load)
   if title and not is_plain(template, title) or body and not is_plain(template, body) then
     return nil
   end
-  local self = { head = {}, body = {}, places = {}, escapes = {}, asked = {}, locals = 0, compares = false }
+  local self = {
+    head = {}, body = {}, places = {}, holders = {}, escapes = {}, asked = {}, puts = puts(), locals = 0, compares = false,
+  }
   local joined_title, joined_body = title and write_part(self, title), body and write_part(self, body)
   if self.locals > MOST_LOCALS then
     return nil
   end
-  local names = { "__type", "__none", "__texts", "__shown", "__lacks", "__theirs" }
-  for index in ipairs(self.escapes) do
-    names[#names + 1] = "__e" .. index
-  end
-  local code = ("local %s = ...\nreturn function(__m, __v)\nlocal __problem\n%s%s\n%s\nreturn true, %s, %s\nend"):format(
-    table.concat(names, ", "),
-    self.asked[1] and ("if not __lacks(__theirs, %s) then return false end\n"):format(table.concat(self.asked, ", ")) or "",
-    table.concat(self.head, "\n"), table.concat(self.body, "\n"), joined_title or "nil", joined_body or "nil")
+  local code = assemble(self, joined_title or "nil", joined_body or "nil")
   local chunk = load(code, "=template", {})
   if not chunk then
     return nil

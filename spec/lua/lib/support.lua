@@ -52,6 +52,10 @@ function script.texts(...)
   return table.unpack(list, 1, list.n)
 end
 
+function script.is_line(s)
+  return not s:find("[\r\n]")
+end
+
 function script.lacks(map, ...)
   for _, key in ipairs { ... } do
     if rawget(map, key) ~= nil then
