@@ -29,19 +29,21 @@ nh_moment nh_hub_moment(void) {
 }
 
 void nh_hub_set_times(nh_handle *handle, nh_moment now) {
-    const nh_message *message = handle->message;
-    double wall = now.wall;
-    handle->deadline =
-        message->timeout < 0
-            ? UINT64_MAX
-            : nh_after(now.monotonic, left_of(message->created_at + message->timeout, wall));
-    if (message->expires_at > 0) {
-        uint64_t expires = nh_after(now.monotonic, left_of(message->expires_at, wall));
-        if (expires < handle->deadline)
-            handle->deadline = expires;
+    const nh_message *message = nh_message_of(handle);
+    nh_times *times = nh_message_own_times(nh_message_of(handle));
+    if (!times)
+        return;
+    times->deadline = UINT64_MAX;
+    if (times->timeout >= 0)
+        times->deadline =
+            nh_after(now.monotonic, left_of(message->created_at + times->timeout, now.wall));
+    if (times->expires_at > 0) {
+        uint64_t expires = nh_after(now.monotonic, left_of(times->expires_at, now.wall));
+        if (expires < times->deadline)
+            times->deadline = expires;
     }
-    handle->release =
-        message->deliver_at > wall ? nh_after(now.monotonic, message->deliver_at - wall) : 0;
+    times->release =
+        times->deliver_at > now.wall ? nh_after(now.monotonic, times->deliver_at - now.wall) : 0;
 }
 
 /* A handle ready to be queued, with a reference for the caller. */
@@ -61,11 +63,9 @@ static nh_err queue_up(nh_hub *hub, nh_handle *const *handles, size_t count, nh_
     uint64_t earliest = UINT64_MAX;
     size_t ready = 0;
     for (size_t i = 0; i < count; i++) {
-        ready += handles[i]->release == 0;
-        if (handles[i]->deadline < earliest)
-            earliest = handles[i]->deadline;
-        if (handles[i]->release > 0 && handles[i]->release < earliest)
-            earliest = handles[i]->release;
+        ready += nh_times_of(handles[i])->release == 0;
+        uint64_t first = nh_times_first(nh_times_of(handles[i]));
+        earliest = first < earliest ? first : earliest;
     }
     /* Counted before it can settle; taken back when it was refused. */
     atomic_fetch_add_explicit(&hub->pending, count, memory_order_seq_cst);
@@ -117,9 +117,9 @@ typedef struct claim {
 static void claim_keys(nh_hub *hub, nh_handle *const *handles, claim *claims, size_t count) {
     for (size_t i = 0; i < count; i++) {
         claim *c = &claims[i];
-        if (!handles[i]->message->keyed)
+        if (!nh_message_of(handles[i])->keyed)
             continue;
-        c->doc = nh_hub_dedupe_key(handles[i]->message, &c->key, &c->length);
+        c->doc = nh_hub_dedupe_key(nh_message_of(handles[i]), &c->key, &c->length);
         if (!c->doc)
             continue; /* out of memory: it is nobody's duplicate */
         c->duplicate = nh_recent_find(hub->recent, c->key, c->length, &c->first, c->id);
@@ -166,7 +166,7 @@ static nh_err queue_up_firsts(nh_hub *hub, nh_handle *const *handles, size_t cou
 static bool any_keyed(nh_handle *const *handles, size_t count) {
     bool keyed = false;
     for (size_t i = 0; i < count && !keyed; i++)
-        keyed = handles[i]->message->keyed;
+        keyed = nh_message_of(handles[i])->keyed;
     return keyed;
 }
 
@@ -219,7 +219,8 @@ nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message, const nh_send_op
         nh_handle_unref(handle);
         return NULL;
     }
-    if (!handle->message->keyed || !atomic_load_explicit(&handle->aside, memory_order_acquire))
+    if (!nh_message_of(handle)->keyed ||
+        !atomic_load_explicit(&handle->aside, memory_order_acquire))
         return handle;
     if (options && options->duplicate)
         *options->duplicate = true;

@@ -77,14 +77,15 @@ fail:
 }
 
 static void fill_item(admission *a, size_t i, nh_handle *handle) {
-    const nh_message *message = handle->message;
+    const nh_message *message = nh_message_of(handle);
+    const nh_times *times = nh_message_times(message);
     nh_store_item *item = &a->items[i];
-    *item = (nh_store_item){.id = message->id,
+    *item = (nh_store_item){.id = nh_message_id(message),
                             .payload = message->bytes,
                             .length = message->length,
                             .created_at = message->created_at,
-                            .due = handle->release ? message->deliver_at : 0,
-                            .expires_at = message->expires_at,
+                            .due = times->release ? times->deliver_at : 0,
+                            .expires_at = times->expires_at,
                             .priority = message->priority};
     a->handles[i] = handle;
     a->bytes += nh_message_size(message);
@@ -138,7 +139,7 @@ static place place_one(nh_hub *hub, nh_handle *handle, const nh_store_item *item
     }
     if (item->leased)
         return RUNS;
-    nh_handle_set_state(handle, handle->release ? NH_SCHEDULED : NH_QUEUED);
+    nh_handle_set_state(handle, nh_times_of(handle)->release ? NH_SCHEDULED : NH_QUEUED);
     nh_parked_put(hub->journal.parked, handle);
     nh_hub_leave(hub, 1);
     if (atomic_load_explicit(&handle->cancelled, memory_order_seq_cst))
@@ -272,7 +273,7 @@ static nh_err wait_for(admission *a, nh_error *error) {
 static bool any_keyed(nh_handle *const *handles, size_t count) {
     bool keyed = false;
     for (size_t i = 0; i < count && !keyed; i++)
-        keyed = handles[i]->message->keyed;
+        keyed = nh_message_of(handles[i])->keyed;
     return keyed;
 }
 

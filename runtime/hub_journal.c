@@ -33,7 +33,7 @@ static nh_hub *hub_of(nh_hub_journal *journal) {
 
 void nh_hub_journal_keep(nh_handle *handle) {
     atomic_store_explicit(&handle->stays, true, memory_order_relaxed);
-    nh_handle_settle(handle, nh_receipt_saying(handle->message, NH_E_CLOSED, NH_KEPT_TEXT),
+    nh_handle_settle(handle, nh_receipt_saying(nh_message_of(handle), NH_E_CLOSED, NH_KEPT_TEXT),
                      NH_E_CLOSED);
 }
 
@@ -130,10 +130,8 @@ void nh_hub_journal_run(nh_hub *hub, nh_handle *const *handles, size_t count) {
     uint64_t earliest = UINT64_MAX;
     for (size_t i = 0; i < count; i++) {
         nh_handle_ref(handles[i]);
-        if (handles[i]->deadline < earliest)
-            earliest = handles[i]->deadline;
-        if (handles[i]->release > 0 && handles[i]->release < earliest)
-            earliest = handles[i]->release;
+        uint64_t first = nh_times_first(nh_times_of(handles[i]));
+        earliest = first < earliest ? first : earliest;
     }
     nh_err failed = nh_queue_return(hub->work.queue, handles, count);
     if (!failed)
@@ -184,7 +182,7 @@ static bool take_row(nh_store_lease *lease, const nh_store_row *row) {
     handle->attempts = row->attempts;
     nh_hub_set_times(handle, nh_hub_moment());
     atomic_fetch_add_explicit(&hub->pending, 1, memory_order_seq_cst);
-    if (handle->deadline <= nh_monotonic())
+    if (nh_times_of(handle)->deadline <= nh_monotonic())
         nh_handle_settle(handle, NULL, nh_handle_deadline_reason(handle));
     else
         nh_hub_journal_run(hub, &handle, 1);

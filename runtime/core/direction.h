@@ -5,7 +5,7 @@
 
 #include "runtime/notifyhub.h"
 
-#define NH_DIRECTION_BITS 29
+#define NH_DIRECTION_BITS 28
 
 /* A hash of its list of targets (NULL: it names none). Equal for targets that differ only in the
  * recipient. Thread: any. */

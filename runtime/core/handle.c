@@ -62,7 +62,6 @@ nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batc
     atomic_init(&handle->state, NH_QUEUED);
     handle->owner = owner;
     handle->fork_generation = owner->fork_generation;
-    handle->message = message;
     handle->batch = batch ? nh_batch_ref(batch) : NULL;
     handle->batch_index = index;
     return handle;
@@ -81,7 +80,7 @@ void nh_handle_unref(nh_handle *handle) {
     if (atomic_load_explicit(&handle->aside, memory_order_relaxed))
         nh_handle_unref(handle->first);
     nh_receipt_unref(handle->receipt);
-    nh_message_unref(handle->message); /* the handle's own memory, too */
+    nh_message_unref(nh_message_of(handle)); /* the handle's own memory, too */
 }
 
 static void leave_batch(nh_handle *handle, bool settled, bool delivered) {
@@ -105,7 +104,7 @@ bool nh_handle_settle(nh_handle *handle, nh_receipt *receipt, nh_err reason) {
     if (receipt)
         reason = NH_OK;
     else
-        receipt = nh_receipt_for(handle->message, reason);
+        receipt = nh_receipt_for(nh_message_of(handle), reason);
     stripe *own = stripe_of(handle);
     nh_owner *owner = handle->owner;
     pthread_mutex_lock(&own->lock);
@@ -147,10 +146,11 @@ nh_receipt *nh_handle_make_receipt(nh_handle *handle, nh_status status, const nh
 }
 
 nh_err nh_handle_deadline_reason(const nh_handle *handle) {
-    const nh_message *message = handle->message;
+    const nh_message *message = nh_message_of(handle);
+    const nh_times *times = nh_message_times(message);
     bool expires =
-        message->expires_at > 0 &&
-        (message->timeout < 0 || message->expires_at <= message->created_at + message->timeout);
+        times->expires_at > 0 &&
+        (times->timeout < 0 || times->expires_at <= message->created_at + times->timeout);
     return expires ? NH_E_EXPIRED : NH_E_TIMEOUT;
 }
 
@@ -201,7 +201,7 @@ nh_err nh_handle_wait_accepted(nh_handle *handle, double seconds, nh_error *erro
     pthread_mutex_unlock(&own->lock);
     if (accepting)
         return nh_fail(error, NH_E_TIMEOUT, "message %s is not in the journal after %g s",
-                       handle->message->id, seconds);
+                       nh_message_id(nh_message_of(handle)), seconds);
     nh_err reason = atomic_load_explicit(&handle->aside, memory_order_acquire);
     if (!reason)
         return NH_OK;
@@ -223,7 +223,7 @@ nh_handle *nh_handle_first(nh_handle *handle) {
 void nh_handle_settle_aside(nh_handle *handle, nh_err reason, const char *text, nh_handle *first) {
     handle->first = first;
     atomic_store_explicit(&handle->aside, (uint8_t)reason, memory_order_release);
-    nh_handle_settle(handle, nh_receipt_saying(handle->message, reason, text), reason);
+    nh_handle_settle(handle, nh_receipt_saying(nh_message_of(handle), reason, text), reason);
 }
 
 /* ----------------------------------------------------------------- parking */
@@ -274,7 +274,7 @@ void nh_handle_tell(nh_handle *handle, nh_event_kind kind) {
 /* ----------------------------------------------------------------- looking */
 
 const char *nh_handle_id(const nh_handle *handle) {
-    return handle->message->id;
+    return nh_message_id(nh_message_of(handle));
 }
 
 nh_state nh_handle_state(const nh_handle *handle) {
@@ -318,8 +318,8 @@ nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error) {
     if (settled)
         nh_fail_memory(error);
     else
-        nh_fail(error, NH_E_TIMEOUT, "message %s has not ended after %g s", handle->message->id,
-                seconds);
+        nh_fail(error, NH_E_TIMEOUT, "message %s has not ended after %g s",
+                nh_message_id(nh_message_of(handle)), seconds);
     return NULL;
 }
 
@@ -376,6 +376,6 @@ bool nh_handle_cancel(nh_handle *handle) {
 }
 
 nh_doc *nh_handle_message(const nh_handle *handle) {
-    const nh_message *message = handle->message;
+    const nh_message *message = nh_message_of(handle);
     return nh_doc_from_bytes(message->bytes, message->length, NULL);
 }

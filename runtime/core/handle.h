@@ -42,8 +42,7 @@ struct nh_handle {
     uint32_t batch_index;
     unsigned fork_generation; /* of its owner, which it may outlive */
     nh_owner *owner;
-    uint64_t row; /* in the journal; 0 = in none. Constant once accepted */
-    nh_message *message;
+    uint64_t row;    /* in the journal; 0 = in none. Constant once accepted */
     nh_batch *batch; /* counted, unless it is parked: then the batch clears it when it goes */
 
     /* How far it is; written by its worker. */
@@ -60,11 +59,6 @@ struct nh_handle {
         nh_handle *prev;
         nh_handle *mail_next; /* in a worker's mailbox, under its lock, once the worker has it */
     };
-    uint64_t deadline; /* monotonic ns at which it ends unfinished; UINT64_MAX = none. Constant once
-                          accepted */
-    uint64_t release;  /* monotonic ns of its deliver_at, 0 = at once */
-    uint32_t release_position; /* places in the queue's heaps, 0 = in none */
-    uint32_t deadline_position;
 
     /* The worker's: set by it while it has the message. */
     _Atomic(void *) worker;
@@ -74,6 +68,14 @@ struct nh_handle {
         nh_handle *first; /* of a duplicate: the handle whose it is, with a reference, or NULL */
     };
 };
+
+static inline nh_message *nh_message_of(const nh_handle *handle) {
+    return (nh_message *)(void *)((char *)handle + NH_MESSAGE_FRONT);
+}
+
+static inline const nh_times *nh_times_of(const nh_handle *handle) {
+    return nh_message_times(nh_message_of(handle));
+}
 
 /* One reference for the caller; the one that keeps an unsettled handle alive is its own until
  * nh_handle_settle. Takes message, in whose memory it stands; refs batch when given. */

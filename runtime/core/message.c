@@ -51,8 +51,17 @@ static label label_of(const where *at) {
 
 #define LABEL(at) (label_of(at).text)
 
+/* What the fields of a message say of it. */
+typedef struct checked {
+    nh_priority priority;
+    bool keyed;
+    uint32_t flow; /* of NH_DIRECTION_BITS */
+    nh_times times;
+    const nh_value *id; /* NULL: none is given */
+} checked;
+
 /* A field: its name, what checks its value. */
-typedef nh_err (*check_fn)(const nh_value *value, const where *at, nh_message *to, nh_error *error);
+typedef nh_err (*check_fn)(const nh_value *value, const where *at, checked *to, nh_error *error);
 typedef struct field {
     const char *name;
     size_t length;
@@ -120,7 +129,7 @@ static const field *find_field(const nh_value *key, const field *fields, size_t 
  * where the map stands. `seen` gets a bit for each field that is there, by its place in the table.
  */
 static nh_err check_fields(const nh_value *map, const field *fields, size_t count, const where *in,
-                           nh_message *to, uint32_t *seen, nh_error *error) {
+                           checked *to, uint32_t *seen, nh_error *error) {
     size_t pairs = nh_value_count(map);
     *seen = 0;
     for (size_t i = 0; i < pairs; i++) {
@@ -141,7 +150,7 @@ static nh_err check_fields(const nh_value *map, const field *fields, size_t coun
 
 /* ---------------------------------------------------------------- checks */
 
-static nh_err check_text(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_text(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     size_t length;
     const char *text = nh_value_bytes(value, &length);
@@ -167,17 +176,17 @@ static nh_err check_line(const nh_value *value, const where *at, size_t longest,
                    LABEL(at), (unsigned char)text[control], control + 1);
 }
 
-static nh_err check_id(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_id(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_line(value, at, NH_ID_MAX, error);
 }
 
-static nh_err check_name(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_name(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_line(value, at, KEY_LONGEST, error);
 }
 
-static nh_err check_key(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_key(const nh_value *value, const where *at, checked *to, nh_error *error) {
     to->keyed = true;
     return check_line(value, at, KEY_LONGEST, error);
 }
@@ -202,24 +211,22 @@ static nh_err check_one_of(const nh_value *value, const where *at, const char *c
                    text, list);
 }
 
-static nh_err check_bool(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_bool(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return nh_value_kind(value) == NH_BOOL ? NH_OK : wrong_kind(value, at, "a boolean", error);
 }
 
-static nh_err check_format(const nh_value *value, const where *at, nh_message *to,
-                           nh_error *error) {
+static nh_err check_format(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     static const char *const words[] = {"text", "markdown", "html"};
     return check_one_of(value, at, words, 3, &(size_t){0}, error);
 }
 
-static nh_err check_priority(const nh_value *value, const where *at, nh_message *to,
-                             nh_error *error) {
+static nh_err check_priority(const nh_value *value, const where *at, checked *to, nh_error *error) {
     static const char *const words[NH_PRIORITIES] = {"low", "normal", "high", "urgent"};
     size_t index = NH_NORMAL;
     nh_err failed = check_one_of(value, at, words, NH_PRIORITIES, &index, error);
-    to->priority = index & 3;
+    to->priority = (nh_priority)index;
     return failed;
 }
 
@@ -234,23 +241,21 @@ static nh_err check_number(const nh_value *value, const where *at, double low, d
     return NH_OK;
 }
 
-static nh_err check_deliver_at(const nh_value *value, const where *at, nh_message *to,
+static nh_err check_deliver_at(const nh_value *value, const where *at, checked *to,
                                nh_error *error) {
-    return check_number(value, at, 0, 1e11, &to->deliver_at, error);
+    return check_number(value, at, 0, 1e11, &to->times.deliver_at, error);
 }
 
-static nh_err check_expires_at(const nh_value *value, const where *at, nh_message *to,
+static nh_err check_expires_at(const nh_value *value, const where *at, checked *to,
                                nh_error *error) {
-    return check_number(value, at, 0, 1e11, &to->expires_at, error);
+    return check_number(value, at, 0, 1e11, &to->times.expires_at, error);
 }
 
-static nh_err check_timeout(const nh_value *value, const where *at, nh_message *to,
-                            nh_error *error) {
-    return check_number(value, at, 0.001, 1e9, &to->timeout, error);
+static nh_err check_timeout(const nh_value *value, const where *at, checked *to, nh_error *error) {
+    return check_number(value, at, 0.001, 1e9, &to->times.timeout, error);
 }
 
-static nh_err check_attempts(const nh_value *value, const where *at, nh_message *to,
-                             nh_error *error) {
+static nh_err check_attempts(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     double attempts;
     nh_err failed = check_number(value, at, 1, ATTEMPTS_MOST, &attempts, error);
@@ -259,31 +264,29 @@ static nh_err check_attempts(const nh_value *value, const where *at, nh_message 
     return failed;
 }
 
-static nh_err check_backoff(const nh_value *value, const where *at, nh_message *to,
-                            nh_error *error) {
+static nh_err check_backoff(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     static const char *const words[] = {"exponential", "linear", "fixed"};
     return check_one_of(value, at, words, 3, &(size_t){0}, error);
 }
 
-static nh_err check_pause(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_pause(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_number(value, at, 0, 86400, &(double){0}, error);
 }
 
-static nh_err check_multiplier(const nh_value *value, const where *at, nh_message *to,
+static nh_err check_multiplier(const nh_value *value, const where *at, checked *to,
                                nh_error *error) {
     (void)to;
     return check_number(value, at, 1, 100, &(double){0}, error);
 }
 
-static nh_err check_jitter(const nh_value *value, const where *at, nh_message *to,
-                           nh_error *error) {
+static nh_err check_jitter(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_number(value, at, 0, 1, &(double){0}, error);
 }
 
-static nh_err check_retry(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_retry(const nh_value *value, const where *at, checked *to, nh_error *error) {
     static const field fields[] = {
         FIELD("attempts", check_attempts),     FIELD("backoff", check_backoff),
         FIELD("initial", check_pause),         FIELD("max", check_pause),
@@ -313,14 +316,13 @@ static nh_err check_strings(const nh_value *value, const where *at, nh_error *er
     return NH_OK;
 }
 
-static nh_err check_map(const nh_value *value, const where *at, nh_message *to, nh_error *error) {
+static nh_err check_map(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return is_map(value) ? check_strings(value, at, error)
                          : wrong_kind(value, at, "a table", error);
 }
 
-static nh_err check_platform(const nh_value *value, const where *at, nh_message *to,
-                             nh_error *error) {
+static nh_err check_platform(const nh_value *value, const where *at, checked *to, nh_error *error) {
     nh_err failed = check_map(value, at, to, error);
     for (size_t i = 0; i < nh_value_count(value) && !failed; i++)
         if (!is_map(nh_value_at(value, i))) {
@@ -333,14 +335,13 @@ static nh_err check_platform(const nh_value *value, const where *at, nh_message 
     return failed;
 }
 
-static nh_err check_target_part(const nh_value *value, const where *at, nh_message *to,
+static nh_err check_target_part(const nh_value *value, const where *at, checked *to,
                                 nh_error *error) {
     (void)to;
     return check_line(value, at, TARGET_LONGEST, error);
 }
 
-static nh_err check_target(const nh_value *target, const where *at, nh_message *to,
-                           nh_error *error) {
+static nh_err check_target(const nh_value *target, const where *at, checked *to, nh_error *error) {
     enum { PLATFORM, TYPE, VALUE };
     static const field fields[] = {[PLATFORM] = FIELD("platform", check_target_part),
                                    [TYPE] = FIELD("type", check_target_part),
@@ -356,8 +357,7 @@ static nh_err check_target(const nh_value *target, const where *at, nh_message *
     return failed;
 }
 
-static nh_err check_targets(const nh_value *value, const where *at, nh_message *to,
-                            nh_error *error) {
+static nh_err check_targets(const nh_value *value, const where *at, checked *to, nh_error *error) {
     size_t count = nh_value_count(value);
     if (!is_list(value))
         return wrong_kind(value, at, "a list", error);
@@ -369,19 +369,18 @@ static nh_err check_targets(const nh_value *value, const where *at, nh_message *
         const where one = {.list = at->name, .position = i + 1};
         failed = check_target(nh_value_at(value, i), &one, to, error);
     }
-    to->flow = nh_direction_of(value) & ((1u << NH_DIRECTION_BITS) - 1);
+    to->flow = nh_direction_of(value);
     return failed;
 }
 
-static nh_err check_content(const nh_value *value, const where *at, nh_message *to,
-                            nh_error *error) {
+static nh_err check_content(const nh_value *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     if (nh_value_kind(value) != NH_STRING && nh_value_kind(value) != NH_BINARY)
         return wrong_kind(value, at, "a string", error);
     return NH_OK;
 }
 
-static nh_err check_attachment(const nh_value *attachment, const where *at, nh_message *to,
+static nh_err check_attachment(const nh_value *attachment, const where *at, checked *to,
                                nh_error *error) {
     static const field fields[] = {FIELD("name", check_name), FIELD("content_type", check_name),
                                    FIELD("content", check_content),
@@ -400,7 +399,7 @@ static nh_err check_attachment(const nh_value *attachment, const where *at, nh_m
                         error);
 }
 
-static nh_err check_attachments(const nh_value *value, const where *at, nh_message *to,
+static nh_err check_attachments(const nh_value *value, const where *at, checked *to,
                                 nh_error *error) {
     size_t count = nh_value_count(value);
     if (!is_list(value))
@@ -444,19 +443,19 @@ static const field message_fields[] = {
 
 _Static_assert(sizeof message_fields / sizeof *message_fields <= 32, "a bit for each in `seen`");
 
-/* -------------------------------------------------------------- life cycle */
-
-/* Checks all of a document; fills in what the fields say, and where the id is. */
-static nh_err check(const nh_doc *doc, size_t largest, nh_message *to, const nh_value **id,
-                    nh_error *error) {
+/* Checks all of a document. */
+static nh_err check(const nh_doc *doc, size_t largest, checked *to, nh_error *error) {
     static const where whole = {.name = "message"}, inside = {.list = NULL};
     const nh_value *root = nh_doc_root(doc);
     uint32_t seen;
+    size_t length;
+    nh_doc_bytes(doc, &length);
     if (!is_map(root))
         return wrong_kind(root, &whole, "a table", error);
-    if (to->length > largest)
-        return nh_fail(error, NH_E_TOO_LARGE, "message: %u bytes, at most %zu are allowed",
-                       to->length, largest);
+    if (length > largest)
+        return nh_fail(error, NH_E_TOO_LARGE, "message: %zu bytes, at most %zu are allowed", length,
+                       largest);
+    *to = (checked){.priority = NH_NORMAL, .times = nh_no_times};
     nh_err failed =
         check_fields(root, message_fields, sizeof message_fields / sizeof *message_fields, &inside,
                      to, &seen, error);
@@ -464,65 +463,76 @@ static nh_err check(const nh_doc *doc, size_t largest, nh_message *to, const nh_
         return failed;
     if (!(seen & (1u << TITLE | 1u << BODY | 1u << TEMPLATE)))
         return nh_fail(error, NH_E_INVALID, "message: needs a title, a body or a template");
-    *id = seen & 1u << ID ? nh_value_get(root, "id") : NULL;
+    to->id = seen & 1u << ID ? nh_value_get(root, "id") : NULL;
     return NH_OK;
 }
 
-/* The message with this head; `id` NULL: one is made. */
-static nh_message *make(const nh_message *head, const void *bytes, const char *id, size_t id_length,
-                        nh_arena *arena, nh_error *error) {
+/* -------------------------------------------------------------- life cycle */
+
+const nh_times nh_no_times = {.timeout = -1, .deadline = UINT64_MAX};
+
+static size_t front_of(bool timed) {
+    return NH_MESSAGE_FRONT + (timed ? sizeof(nh_times) : 0);
+}
+
+/* `id` NULL: one is made. */
+static nh_message *make(const nh_doc *doc, const checked *as, double created_at, const char *id,
+                        size_t id_length, nh_arena *arena, nh_error *error) {
+    const nh_times *times = &as->times;
+    bool timed = times->deliver_at > 0 || times->expires_at > 0 || times->timeout >= 0;
+    size_t length, front = front_of(timed);
+    const void *bytes = nh_doc_bytes(doc, &length);
+    uint32_t place;
     if (!id)
         id_length = NH_ID_LENGTH;
-    uint32_t place;
-    char *block = nh_arena_take(
-        arena, NH_MESSAGE_FRONT + sizeof *head + head->length + id_length + 1, &place);
+    char *block = nh_arena_take(arena, front + sizeof(nh_message) + length + id_length + 1, &place);
     if (!block) {
         nh_fail_memory(error);
         return NULL;
     }
-    nh_message *message = (nh_message *)(void *)(block + NH_MESSAGE_FRONT);
-    memcpy(message, head, sizeof *head);
-    message->place = place;
+    nh_message *message = (nh_message *)(void *)(block + front);
+    *message = (nh_message){.place = place,
+                            .created_at = created_at,
+                            .length = (uint32_t)length,
+                            .priority = as->priority & 3u,
+                            .keyed = as->keyed,
+                            .timed = timed,
+                            .flow = as->flow & ((1u << NH_DIRECTION_BITS) - 1)};
     atomic_init(&message->refs, 1);
-    memcpy(message->bytes, bytes, head->length);
-    char *own = message->bytes + head->length;
-    message->id = own;
+    if (timed)
+        *nh_message_own_times(message) = *times;
+    memcpy(message->bytes, bytes, length);
+    char *own = message->bytes + length;
     if (id) {
         memcpy(own, id, id_length);
         own[id_length] = '\0';
     } else {
-        nh_id_make_at(own, head->created_at);
+        nh_id_make_at(own, created_at);
     }
     return message;
 }
 
 nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_arena *arena,
                               nh_error *error) {
-    nh_message head = {.priority = NH_NORMAL, .timeout = -1, .created_at = now};
-    const nh_value *given = NULL;
-    size_t length, id_length;
-    const void *bytes = nh_doc_bytes(doc, &length);
-    head.length = (uint32_t)length;
-    if (check(doc, largest, &head, &given, error) != NH_OK)
+    checked as;
+    size_t id_length;
+    if (check(doc, largest, &as, error) != NH_OK)
         return NULL;
-    if (head.expires_at > 0 && head.expires_at <= now) {
-        nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past", now - head.expires_at);
+    double expires_at = as.times.expires_at;
+    if (expires_at > 0 && expires_at <= now) {
+        nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past", now - expires_at);
         return NULL;
     }
-    const char *id = nh_value_bytes(given, &id_length);
-    return make(&head, bytes, id, id_length, arena, error);
+    const char *id = nh_value_bytes(as.id, &id_length);
+    return make(doc, &as, now, id, id_length, arena, error);
 }
 
 nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,
                                nh_error *error) {
-    nh_message head = {.priority = NH_NORMAL, .timeout = -1, .created_at = created_at};
-    const nh_value *given;
-    size_t length;
-    const void *bytes = nh_doc_bytes(doc, &length);
-    head.length = (uint32_t)length;
-    if (check(doc, SIZE_MAX, &head, &given, error) != NH_OK)
-        return NULL;
-    return make(&head, bytes, id, strlen(id), NULL, error);
+    checked as;
+    return check(doc, SIZE_MAX, &as, error) == NH_OK
+               ? make(doc, &as, created_at, id, strlen(id), NULL, error)
+               : NULL;
 }
 
 nh_message *nh_message_ref(nh_message *message) {
@@ -532,7 +542,7 @@ nh_message *nh_message_ref(nh_message *message) {
 
 void nh_message_unref(nh_message *message) {
     if (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1)
-        nh_arena_drop((char *)message - NH_MESSAGE_FRONT, message->place);
+        nh_arena_drop((char *)message - front_of(message->timed), message->place);
 }
 
 size_t nh_message_size(const nh_message *message) {

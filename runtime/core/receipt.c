@@ -49,7 +49,7 @@ nh_receipt *nh_receipt_saying(const nh_message *message, nh_err reason, const ch
     nh_status status = nh_status_for(reason);
     nh_writer_map(writer, 7);
     nh_writer_cstring(writer, "id");
-    nh_writer_cstring(writer, message->id);
+    nh_writer_cstring(writer, nh_message_id(message));
     nh_writer_cstring(writer, "status");
     nh_writer_cstring(writer, nh_status_name(status));
     nh_writer_cstring(writer, "code");

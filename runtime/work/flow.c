@@ -151,8 +151,8 @@ static void consider(nh_flows *flows, line *l, nh_priority priority) {
 /* ---------------------------------------------------------------- messages */
 
 void nh_flows_add(nh_flows *flows, nh_handle *handle) {
-    nh_priority priority = handle->message->priority;
-    nh_flow *flow = find(flows, handle->message->flow);
+    nh_priority priority = nh_message_of(handle)->priority;
+    nh_flow *flow = find(flows, nh_message_of(handle)->flow);
     line *l = &flow->lines[priority];
     handle->flow = flow;
     flow->users++;
@@ -178,7 +178,7 @@ bool nh_flows_has(const nh_handle *handle) {
 }
 
 void nh_flows_remove(nh_flows *flows, nh_handle *handle) {
-    nh_priority priority = handle->message->priority;
+    nh_priority priority = nh_message_of(handle)->priority;
     nh_flow *flow = handle->flow;
     line *l = &flow->lines[priority];
     handle->prev->next = handle->next;

@@ -26,7 +26,7 @@ typedef struct entry {
 typedef struct heap {
     entry *at;
     size_t count, room;
-    size_t position; /* offset of the field in nh_handle */
+    size_t position; /* offset of the field in nh_times */
 } heap;
 
 struct nh_queue {
@@ -42,8 +42,9 @@ struct nh_queue {
 
 /* ------------------------------------------------------------------- heap */
 
+/* Of one that is in the heap, or was. */
 static uint32_t *position_of(const heap *h, nh_handle *handle) {
-    return (uint32_t *)((char *)handle + h->position);
+    return (uint32_t *)(void *)((char *)nh_message_own_times(nh_message_of(handle)) + h->position);
 }
 
 static void place(heap *h, entry e, size_t position) {
@@ -96,6 +97,8 @@ static void heap_add(heap *h, nh_handle *handle, uint64_t time) {
 }
 
 static void heap_remove(heap *h, nh_handle *handle) {
+    if (!nh_message_of(handle)->timed)
+        return;
     uint32_t *position = position_of(h, handle);
     if (*position == 0)
         return;
@@ -127,7 +130,7 @@ static bool count_ready(nh_queue *queue) {
 
 /* Out of wherever it is; it must be in the queue. */
 static void take_out(nh_queue *queue, nh_handle *handle) {
-    if (handle->release_position) {
+    if (nh_times_of(handle)->release_position) {
         heap_remove(&queue->releases, handle);
     } else {
         nh_flows_remove(queue->flows, handle);
@@ -135,7 +138,7 @@ static void take_out(nh_queue *queue, nh_handle *handle) {
         count_ready(queue);
     }
     heap_remove(&queue->deadlines, handle);
-    queue->bytes -= nh_message_size(handle->message);
+    queue->bytes -= nh_message_size(nh_message_of(handle));
 }
 
 static size_t held(const nh_queue *queue) {
@@ -156,8 +159,8 @@ nh_queue *nh_queue_create(size_t capacity, size_t bytes, size_t held_most, nh_er
     queue->flows = flows;
     queue->capacity = capacity;
     queue->bytes_most = bytes;
-    queue->releases.position = offsetof(nh_handle, release_position);
-    queue->deadlines.position = offsetof(nh_handle, deadline_position);
+    queue->releases.position = offsetof(nh_times, release_position);
+    queue->deadlines.position = offsetof(nh_times, deadline_position);
     return queue;
 }
 
@@ -176,9 +179,9 @@ static nh_err push(nh_queue *queue, nh_handle *const *handles, size_t count, boo
                    nh_error *error) {
     size_t bytes = 0, timed = 0, scheduled = 0;
     for (size_t i = 0; i < count; i++) {
-        bytes += nh_message_size(handles[i]->message);
-        timed += handles[i]->deadline != UINT64_MAX;
-        scheduled += handles[i]->release > 0;
+        bytes += nh_message_size(nh_message_of(handles[i]));
+        timed += nh_times_of(handles[i])->deadline != UINT64_MAX;
+        scheduled += nh_times_of(handles[i])->release > 0;
     }
     nh_err failed = NH_OK;
     pthread_mutex_lock(&queue->lock);
@@ -199,11 +202,12 @@ static nh_err push(nh_queue *queue, nh_handle *const *handles, size_t count, boo
         failed = nh_fail_memory(error);
     for (size_t i = 0; i < count && !failed; i++) {
         nh_handle *handle = handles[i];
-        if (handle->deadline != UINT64_MAX)
-            heap_add(&queue->deadlines, handle, handle->deadline);
-        if (handle->release > 0) {
+        const nh_times *times = nh_times_of(handle);
+        if (times->deadline != UINT64_MAX)
+            heap_add(&queue->deadlines, handle, times->deadline);
+        if (times->release > 0) {
             nh_handle_set_state(handle, NH_SCHEDULED);
-            heap_add(&queue->releases, handle, handle->release);
+            heap_add(&queue->releases, handle, times->release);
         } else {
             append(queue, handle);
         }
@@ -230,7 +234,7 @@ size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most
     pthread_mutex_lock(&queue->lock);
     for (; taken < most && (handle = nh_flows_next(queue->flows)); taken++) {
         heap_remove(&queue->deadlines, handle);
-        queue->bytes -= nh_message_size(handle->message);
+        queue->bytes -= nh_message_size(nh_message_of(handle));
         /* Under the lock: who finds a handle gone from the queue finds its worker. */
         atomic_store_explicit(&handle->worker, worker, memory_order_relaxed);
         nh_handle_set_state(handle, NH_RUNNING);
@@ -245,7 +249,7 @@ size_t nh_queue_take(nh_queue *queue, void *worker, nh_handle **out, size_t most
 
 bool nh_queue_remove(nh_queue *queue, nh_handle *handle) {
     pthread_mutex_lock(&queue->lock);
-    bool inside = handle->release_position > 0 || nh_flows_has(handle);
+    bool inside = nh_times_of(handle)->release_position > 0 || nh_flows_has(handle);
     if (inside)
         take_out(queue, handle);
     pthread_mutex_unlock(&queue->lock);

@@ -93,7 +93,7 @@ static task *task_of(nh_task *base) {
 static nh_err host_deadline(nh_task *base, double seconds, nh_error *error) {
     task *t = task_of(base);
     nh_loop *loop = t->worker->loop;
-    uint64_t now = nh_loop_now(loop), own = t->handle ? t->handle->deadline : 0;
+    uint64_t now = nh_loop_now(loop), own = t->handle ? nh_times_of(t->handle)->deadline : 0;
     if (own <= now || (own != UINT64_MAX && (double)(own - now) / NH_SECOND <= seconds))
         return NH_OK;
     t->routed = true;
@@ -226,7 +226,7 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
         nh_handle_settle(handle, NULL, NH_E_INTERNAL);
         return;
     }
-    const nh_message *message = handle->message;
+    const nh_message *message = nh_message_of(handle);
     *t = (task){.actor = {.operations = worker->operations,
                           .vm = worker->current->vm,
                           .priority = message->priority,
@@ -235,7 +235,7 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
                 .worker = worker,
                 .generation = worker->current,
                 .handle = handle};
-    t->message = (nh_task_message){.id = message->id,
+    t->message = (nh_task_message){.id = nh_message_id(message),
                                    .bytes = message->bytes,
                                    .length = message->length,
                                    .created_at = message->created_at,
@@ -248,9 +248,10 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
     t->deadline.fire = deadline_passed;
     t->generation->tasks++;
     nh_actor_begin(&t->actor);
-    if (handle->deadline != UINT64_MAX) {
+    uint64_t deadline = nh_times_of(handle)->deadline;
+    if (deadline != UINT64_MAX) {
         uint64_t now = nh_loop_now(worker->loop);
-        double left = handle->deadline > now ? (double)(handle->deadline - now) / NH_SECOND : 0;
+        double left = deadline > now ? (double)(deadline - now) / NH_SECOND : 0;
         if (nh_timer_start(worker->loop, &t->deadline, left) != NH_OK) {
             settle_task(t, NULL, NH_E_INTERNAL);
             free_task(t);

@@ -52,13 +52,14 @@ static void must_have_safe_targets(const nh_value *targets) {
 
 static void must_be_sound(const nh_message *message, const nh_doc *doc) {
     nh_error error = FUZZ_ERROR;
-    size_t id = strlen(message->id), length;
-    MUST(id > 0 && id <= NH_ID_MAX && nh_utf8_valid(message->id, id));
-    MUST(nh_control_at(message->id, id) == id);
+    size_t id = strlen(nh_message_id(message)), length;
+    MUST(id > 0 && id <= NH_ID_MAX && nh_utf8_valid(nh_message_id(message), id));
+    MUST(nh_control_at(nh_message_id(message), id) == id);
     MUST(message->priority < NH_PRIORITIES);
-    MUST(message->deliver_at >= 0 && message->deliver_at <= 1e11);
-    MUST(message->expires_at == 0 || message->expires_at > message->created_at);
-    MUST(message->timeout == -1 || (message->timeout >= 0.001 && message->timeout <= 1e9));
+    const nh_times *times = nh_message_times(message);
+    MUST(times->deliver_at >= 0 && times->deliver_at <= 1e11);
+    MUST(times->expires_at == 0 || times->expires_at > message->created_at);
+    MUST(times->timeout == -1 || (times->timeout >= 0.001 && times->timeout <= 1e9));
     const void *bytes = nh_doc_bytes(doc, &length);
     MUST(message->length == length && memcmp(message->bytes, bytes, length) == 0);
     nh_doc *kept = nh_doc_from_bytes(message->bytes, message->length, &error);

@@ -263,14 +263,16 @@ static void fields_are_read(void) {
         create("{\"body\":\"x\",\"id\":\"own\",\"priority\":\"high\",\"timeout\":2,"
                "\"deliver_at\":5.5,\"expires_at\":9e9}",
                &error);
-    CHECK_STR(message->id, "own");
+    CHECK_STR(nh_message_id(message), "own");
     CHECK_INT(message->priority, NH_HIGH);
-    CHECK(message->timeout == 2 && message->deliver_at == 5.5 && message->expires_at == 9e9);
+    const nh_times *times = nh_message_times(message);
+    CHECK(times->timeout == 2 && times->deliver_at == 5.5 && times->expires_at == 9e9);
     nh_message_unref(message);
     message = create("{\"body\":\"x\"}", &error);
-    CHECK_INT(strlen(message->id), NH_ID_LENGTH);
+    CHECK_INT(strlen(nh_message_id(message)), NH_ID_LENGTH);
     CHECK_INT(message->priority, NH_NORMAL);
-    CHECK(message->timeout < 0 && message->deliver_at == 0 && message->expires_at == 0);
+    times = nh_message_times(message);
+    CHECK(!message->timed && times->timeout < 0 && !times->deliver_at && !times->expires_at);
     nh_message_unref(message);
 }
 

@@ -39,7 +39,6 @@ static nh_handle *make(const char *target, const char *priority) {
     nh_handle *handle =
         nh_handle_create(&owner, nh_message_create(doc, 1000, nh_wall(), NULL, &error), NULL, 0);
     nh_doc_unref(doc);
-    handle->deadline = UINT64_MAX;
     nh_handle_unref(handle); /* only its own reference is left, which the queue gets */
     return handle;
 }
@@ -53,7 +52,7 @@ static void push(nh_queue *queue, const char *target, const char *priority, int 
 
 static uint32_t flow_named(const char *target) {
     nh_handle *handle = make(target, "low");
-    uint32_t flow = handle->message->flow;
+    uint32_t flow = nh_message_of(handle)->flow;
     nh_handle_settle(handle, NULL, NH_E_CANCELLED);
     return flow;
 }
@@ -64,7 +63,7 @@ static uint32_t take(nh_queue *queue) {
     size_t left;
     if (nh_queue_take(queue, NULL, &handle, 1, &left) == 0)
         return 0;
-    uint32_t flow = handle->message->flow;
+    uint32_t flow = nh_message_of(handle)->flow;
     CHECK_INT(left, nh_queue_ready(queue));
     nh_handle_settle(handle, NULL, NH_E_CANCELLED);
     return flow;
@@ -129,7 +128,7 @@ static void priorities_keep_their_weights_whatever_the_flows(void) {
     }
     CHECK_INT(nh_queue_take(queue, NULL, out, 150, &left), 150);
     for (int i = 0; i < 150; i++) {
-        counts[out[i]->message->priority]++;
+        counts[nh_message_of(out[i])->priority]++;
         nh_handle_settle(out[i], NULL, NH_E_CANCELLED);
     }
     CHECK_INT(counts[NH_URGENT], 80);

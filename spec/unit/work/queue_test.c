@@ -33,24 +33,28 @@ static nh_owner owner = {.hold = nothing,
                          .count = count_settled,
                          .settled = no_more};
 
-static nh_handle *make(nh_priority priority) {
+static nh_handle *make_with(nh_priority priority, const char *more) {
     static const char *const names[] = {"low", "normal", "high", "urgent"};
-    char json[64];
+    char json[96];
     nh_error error;
-    snprintf(json, sizeof json, "{\"body\":\"x\",\"priority\":\"%s\"}", names[priority]);
+    snprintf(json, sizeof json, "{\"body\":\"x\",\"priority\":\"%s\"%s}", names[priority], more);
     nh_doc *doc = nh_doc_from_json(json, strlen(json), &error);
     nh_handle *handle =
         nh_handle_create(&owner, nh_message_create(doc, 1000, nh_wall(), NULL, &error), NULL, 0);
     nh_doc_unref(doc);
-    handle->deadline = UINT64_MAX;
     nh_handle_unref(handle); /* only its own reference is left, which the queue gets */
     return handle;
 }
 
+static nh_handle *make(nh_priority priority) {
+    return make_with(priority, "");
+}
+
 static nh_handle *timed(uint64_t release, uint64_t deadline) {
-    nh_handle *handle = make(NH_NORMAL);
-    handle->release = release;
-    handle->deadline = deadline;
+    nh_handle *handle = make_with(NH_NORMAL, ",\"deliver_at\":9e9");
+    nh_times *times = nh_message_own_times(nh_message_of(handle));
+    times->release = release;
+    times->deadline = deadline;
     return handle;
 }
 
@@ -88,8 +92,8 @@ static void priorities_get_8_4_2_1_of_15(void) {
             CHECK_INT(nh_queue_take(queue, &owner, &handle, 1, &left), 1);
             CHECK_INT(nh_handle_state(handle), NH_RUNNING);
             if (i < 8)
-                CHECK_INT(handle->message->priority, NH_URGENT); /* most urgent first */
-            counts[handle->message->priority]++;
+                CHECK_INT(nh_message_of(handle)->priority, NH_URGENT); /* most urgent first */
+            counts[nh_message_of(handle)->priority]++;
             settle(handle);
         }
         CHECK_INT(left, 400 - 15 * (round + 1));
@@ -139,7 +143,7 @@ static void one_priority_is_first_in_first_out(void) {
 static void it_is_bounded_by_count_and_bytes_and_takes_all_or_none(void) {
     nh_error error;
     nh_handle *more[3] = {make(NH_LOW), make(NH_URGENT), make(NH_NORMAL)};
-    size_t size = nh_message_size(more[0]->message);
+    size_t size = nh_message_size(nh_message_of(more[0]));
     nh_queue *queue = nh_queue_create(4, 1 << 20, 0, NULL);
     push(queue, make(NH_NORMAL));
     push(queue, timed(1000, UINT64_MAX)); /* scheduled ones count */
@@ -161,7 +165,7 @@ static void it_is_bounded_by_count_and_bytes_and_takes_all_or_none(void) {
 
     size_t bytes = 0;
     for (int i = 0; i < 5; i++)
-        bytes += nh_message_size(batch[i]->message);
+        bytes += nh_message_size(nh_message_of(batch[i]));
     CHECK(size > 0);
     queue = nh_queue_create(100, bytes - 1, 0, NULL);
     CHECK_INT(nh_queue_push(queue, batch, 5, &error), NH_E_QUEUE_FULL);
@@ -213,8 +217,8 @@ static void messages_are_released_in_the_order_of_deliver_at(void) {
     CHECK(ready && next == UINT64_MAX);
     CHECK_INT(nh_queue_take(queue, NULL, out, COUNT, &left), COUNT);
     for (int i = 0; i < COUNT; i++) {
-        CHECK(out[i]->release >= last);
-        last = out[i]->release;
+        CHECK(nh_times_of(out[i])->release >= last);
+        last = nh_times_of(out[i])->release;
         settle(out[i]);
     }
     empty_and_destroy(queue);
@@ -254,7 +258,7 @@ static void draining_takes_what_lies_beyond_the_horizon(void) {
     push(queue, make(NH_LOW));
     while ((count = nh_queue_drain(queue, 600, out, 7)) > 0)
         for (size_t i = 0; i < count; i++, drained++) {
-            CHECK(out[i]->release > 600);
+            CHECK(nh_times_of(out[i])->release > 600);
             settle(out[i]);
         }
     nh_queue_read(queue, &figures);
