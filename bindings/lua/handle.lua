@@ -76,11 +76,32 @@ for name in pairs(kind.late) do
   end
 end
 
+local NOBODY = 2 ^ 50 -- the tag of events that are told to nobody
+
+-- Waits for a handle that has no watch and needs none: there is nobody else to tell of it.
+local function await_alone(state, self, seconds)
+  local due = seconds and native.now() + seconds
+  native.watch(state.hub, self, NOBODY)
+  repeat
+    local left = due and due - native.now()
+    if left and left <= 0 then
+      events.watch(state, self, kind) -- who comes again finds this one, and the core no third
+      return
+    end
+    events.pump(state, left)
+  until native.settled(self)
+end
+
 -- The receipt, with message and code when it is not delivered. The callbacks have run by then.
 function handle.wait(state, self, seconds)
   local watch = state.watches[self]
   if not watch and not native.settled(self) and seconds ~= 0 then
-    watch = events.watch(state, self, kind)
+    if waiting.yields(state) then
+      watch = events.watch(state, self, kind)
+    else
+      await_alone(state, self, seconds)
+      watch = native.settled(self) and state.watches[self] -- a callback may have set one
+    end
   end
   if watch then
     waiting.await(state, watch.waiters, false, seconds, events.finished, state, watch)
