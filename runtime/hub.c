@@ -171,7 +171,9 @@ static nh_transport_limits transport_limits(const nh_doc *config, size_t workers
 static nh_err open_gate(nh_hub *hub, const nh_doc *config, nh_error *error) {
     const nh_value *lanes = nh_value_get(nh_doc_root(config), "lanes");
     const nh_value *breaker = nh_value_get(nh_doc_root(config), "breaker");
-    const nh_lane_options options = {.start = (unsigned)option(config, "lanes", "start", 0),
+    double patience = seconds_option(config, "breaker", "wait", 60);
+    const nh_lane_options options = {.patience = nh_after(0, patience),
+                                     .start = (unsigned)option(config, "lanes", "start", 0),
                                      .most = (unsigned)option(config, "lanes", "most", 0),
                                      .total = (unsigned)option(config, "lanes", "total", 0)};
     hub->work.limiter = nh_limiter_create(0);

@@ -322,10 +322,10 @@ function Hub:metrics() end
 ---@field platforms table<string, notifyhub.View> by account
 ---@field targets table<string, notifyhub.View> by target, without secrets
 ---@field breakers table<string, table> by host: state ("open", "half-open"), retry_in (seconds), failures
----@field lanes table<string, notifyhub.Lane> by host
+---@field lanes table<string, notifyhub.Lane> by account and host: "slack hooks.slack.com"
 ---@field left_out integer accounts and targets that are not shown: over a thousand
 
----@class notifyhub.Lane what a host gets
+---@class notifyhub.Lane what an account gets at a host
 ---@field limit integer transfers that it gets at once
 ---@field in_flight integer transfers now
 ---@field waiting integer attempts that wait for a place

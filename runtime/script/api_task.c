@@ -29,6 +29,8 @@ static int transfer(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
     nh_error error;
     s->op.again = s->brief = false;
+    s->op.hasty = true; /* a script has its own idea of what to do then */
+    s->op.account = NULL;
     const char *name = luaL_checkstring(L, 1);
     lua_settop(L, 2);
     lua_xmove(L, vm->L, 1); /* what is sent is not held while the transfer is under way */

@@ -96,16 +96,20 @@ static int write_request(lua_State *L) {
     return 0;
 }
 
+enum { STEP_RESULTS = 7 };
+
 /* What a step said, on top of the state's stack: a transport, a request, its body where that stands
- * beside it, whether it is one more attempt, whether a success needs no more than its status
- * [-5, +0]. */
+ * beside it, whether it is one more attempt, whether a success needs no more than its status, the
+ * account's name, whether it would rather be refused than wait [-STEP_RESULTS, +0]. */
 static bool send(nh_strand *s, nh_error *error) {
     nh_vm *vm = s->owner->vm;
     lua_State *L = vm->L;
-    const char *transport = lua_tostring(L, -5);
-    s->op.again = lua_toboolean(L, -2);
-    s->brief = lua_toboolean(L, -1);
-    lua_pop(L, 2);
+    const char *transport = lua_tostring(L, -STEP_RESULTS);
+    s->op.again = lua_toboolean(L, -4);
+    s->brief = lua_toboolean(L, -3);
+    s->op.account = lua_tostring(L, -2); /* the account lives as long as its job */
+    s->op.hasty = lua_toboolean(L, -1);
+    lua_pop(L, 4);
     lua_pushcfunction(L, write_request);
     lua_insert(L, -3);
     nh_doc *request =
@@ -136,8 +140,6 @@ static void push_refusal(lua_State *L, const nh_error *error) {
 }
 
 /* ------------------------------------------------------------------- steps */
-
-enum { STEP_RESULTS = 5 };
 
 static nh_err call_step(nh_strand *s, int job, nh_error *error) {
     nh_vm *vm = s->owner->vm;

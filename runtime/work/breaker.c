@@ -35,6 +35,7 @@ typedef struct host {
     uint32_t row;          /* failures in a row */
     uint32_t opens;        /* in a row, without closing between */
     uint32_t probed;       /* successes while half-open */
+    uint64_t since;        /* when it was closed last, unless it is */
     uint64_t until;        /* open: when a probe may go */
     uint64_t probe_lapses; /* half-open: 0, or when the probe under way is given up */
     second seconds[NH_BREAKER_WINDOW];
@@ -151,7 +152,8 @@ static void change(nh_breaker *breaker, host *h, nh_breaker_state to, uint64_t n
     h->probed = 0;
     h->probe_lapses = 0;
     if (to == NH_BREAKER_OPENED) {
-        h->opens++;
+        if (h->opens++ == 0)
+            h->since = now;
         seconds = open_time(breaker, h);
         h->until = nh_after(now, seconds);
         atomic_fetch_add_explicit(&breaker->opened, 1, memory_order_relaxed);
@@ -227,7 +229,7 @@ static double seconds_until(uint64_t at, uint64_t now) {
 }
 
 nh_verdict nh_breaker_before(nh_breaker *breaker, const char *key, size_t length, uint64_t now,
-                             uint64_t *token, double *seconds) {
+                             uint64_t *token, nh_refusal *refusal) {
     news told;
     told.change.key = NULL;
     nh_verdict verdict = NH_GO;
@@ -239,10 +241,10 @@ nh_verdict nh_breaker_before(nh_breaker *breaker, const char *key, size_t length
         change(breaker, h, NH_BREAKER_HALF_OPEN, now, &told);
     if (h->state == NH_BREAKER_OPENED) {
         verdict = NH_REFUSED;
-        *seconds = seconds_until(h->until, now);
+        *refusal = (nh_refusal){seconds_until(h->until, now), h->since};
     } else if (h->state == NH_BREAKER_HALF_OPEN && now < h->probe_lapses) {
         verdict = NH_REFUSED;
-        *seconds = PROBE_PAUSE;
+        *refusal = (nh_refusal){PROBE_PAUSE, h->since};
     } else if (h->state == NH_BREAKER_HALF_OPEN) {
         verdict = NH_PROBE;
         /* A probe's token is its own: one that lapsed is not heard any more. */
@@ -256,13 +258,13 @@ nh_verdict nh_breaker_before(nh_breaker *breaker, const char *key, size_t length
     return verdict;
 }
 
-void nh_breaker_after(nh_breaker *breaker, const char *key, size_t length, uint64_t token,
+bool nh_breaker_after(nh_breaker *breaker, const char *key, size_t length, uint64_t token,
                       nh_outcome outcome, uint64_t now) {
     news told;
     told.change.key = NULL;
     host *h = enter(breaker, key, length, false, now);
     if (!h)
-        return;
+        return true;
     if (token == h->token && h->state == NH_BREAKER_CLOSED && outcome != NH_OUTCOME_NONE) {
         note(h, outcome == NH_OUTCOME_FAILURE, now);
         if (outcome == NH_OUTCOME_FAILURE && too_many(h, now))
@@ -276,7 +278,9 @@ void nh_breaker_after(nh_breaker *breaker, const char *key, size_t length, uint6
         else if (h->probed >= NH_BREAKER_PROBES)
             change(breaker, h, NH_BREAKER_CLOSED, now, &told);
     }
+    bool closed = h->state == NH_BREAKER_CLOSED;
     leave_and_tell(breaker, h, &told);
+    return closed;
 }
 
 nh_breaker_state nh_breaker_look(nh_breaker *breaker, const char *key, size_t length, uint64_t now,

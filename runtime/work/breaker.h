@@ -28,8 +28,14 @@ typedef enum nh_breaker_state {
 typedef enum nh_verdict {
     NH_GO,
     NH_PROBE,   /* go, and be the one that is watched */
-    NH_REFUSED, /* do not go; ask again after the seconds told */
+    NH_REFUSED, /* do not go */
 } nh_verdict;
+
+/* What is to be known of a refusal. */
+typedef struct nh_refusal {
+    double seconds; /* ask again after these */
+    uint64_t since; /* when its breaker opened first, and has not closed since: monotonic ns */
+} nh_refusal;
 
 typedef enum nh_outcome {
     NH_OUTCOME_NONE,    /* cancelled, or never sent: gives a probe back */
@@ -66,11 +72,12 @@ void nh_breaker_destroy(nh_breaker *breaker); /* NULL is allowed */
 /* Thread: any, for all of these; `now` is monotonic ns. Blocks: never. */
 
 /* Asks whether a call may go; after NH_GO and NH_PROBE nh_breaker_after is owed with this token.
- * `seconds` is written for NH_REFUSED. */
+ * `refusal` is written for NH_REFUSED. */
 nh_verdict nh_breaker_before(nh_breaker *breaker, const char *key, size_t length, uint64_t now,
-                             uint64_t *token, double *seconds);
-/* Tells what came of the call. What began before the last change of state says nothing. */
-void nh_breaker_after(nh_breaker *breaker, const char *key, size_t length, uint64_t token,
+                             uint64_t *token, nh_refusal *refusal);
+/* Tells what came of the call. What began before the last change of state says nothing. Returns
+ * whether the breaker is closed then. */
+bool nh_breaker_after(nh_breaker *breaker, const char *key, size_t length, uint64_t token,
                       nh_outcome outcome, uint64_t now);
 /* The state; `seconds` (NULL allowed) until an open one lets a probe through, else 0. */
 nh_breaker_state nh_breaker_look(nh_breaker *breaker, const char *key, size_t length, uint64_t now,

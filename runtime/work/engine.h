@@ -37,9 +37,13 @@ typedef struct nh_task {
  * host. */
 typedef struct nh_op {
     nh_task *task;
-    bool again;    /* of a transfer: it repeats an attempt that failed */
-    bool sole;     /* it is all that its message is about, and no rule decided that */
-    uint64_t lane; /* the host's: which lane the last transfer went through; 0: none */
+    bool again; /* of a transfer: it repeats an attempt that failed */
+    /* Of a transfer: it is refused rather than waiting for a host that does not answer, because
+     * there is something else to be done. */
+    bool hasty;
+    bool sole;           /* it is all that its message is about, and no rule decided that */
+    const char *account; /* of a transfer, NULL: none; borrowed for that call */
+    uint64_t lane;       /* the host's: which lane the last transfer went through; 0: none */
     void *pending;
 } nh_op;
 

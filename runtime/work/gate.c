@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 
 void nh_gate_address(nh_pass *pass, const nh_value *request) {
@@ -72,27 +73,47 @@ static news news_of(const nh_pass *pass, const nh_value *response) {
     return pass->mail ? of_mail(status) : of_http(status);
 }
 
-bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, nh_priority priority, uint64_t now) {
+/* "account host": both have bounds of their own; what is beyond these shares a lane. */
+static size_t name_lane(const nh_pass *pass, const char *account, char *to, size_t room) {
+    size_t first = strnlen(account, room / 2), rest = room - first - 1;
+    rest = pass->length < rest ? pass->length : rest;
+    memcpy(to, account, first);
+    to[first] = ' ';
+    memcpy(to + first + 1, pass->key, rest);
+    return first + 1 + rest;
+}
+
+bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, const char *account, nh_priority priority,
+                   uint64_t now) {
+    char name[512];
     if (pass->length == 0 || !gate->lanes)
         return true;
     pass->held = true;
-    return nh_lane_acquire(gate->lanes, pass->key, pass->length, priority, &pass->slot, now);
+    size_t length = account ? name_lane(pass, account, name, sizeof name) : pass->length;
+    return nh_lane_acquire(gate->lanes, account ? name : pass->key, length, priority, &pass->slot,
+                           now);
 }
 
-bool nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, double *seconds) {
+nh_passage nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, nh_refusal *refusal) {
     if (pass->length == 0 || !gate->breakers)
-        return true;
+        return NH_PASSED;
     pass->watched = nh_breaker_before(gate->breakers, pass->key, pass->length, now, &pass->token,
-                                      seconds) != NH_REFUSED;
-    if (!pass->watched)
-        nh_gate_leave(gate, pass, NULL, now);
-    return pass->watched;
+                                      refusal) != NH_REFUSED;
+    if (pass->watched)
+        return NH_PASSED;
+    if (pass->held && nh_lane_shut(gate->lanes, &pass->slot, nh_after(now, refusal->seconds),
+                                   refusal->since, now))
+        return NH_WAITS_OUTSIDE;
+    nh_gate_leave(gate, pass, NULL, now);
+    return NH_TURNED_AWAY;
 }
 
 void nh_gate_leave(const nh_gate *gate, nh_pass *pass, const nh_value *response, uint64_t now) {
-    const news told = response ? news_of(pass, response) : (news){NH_OUTCOME_NONE, NH_LOAD_NONE};
-    if (pass->watched)
-        nh_breaker_after(gate->breakers, pass->key, pass->length, pass->token, told.outcome, now);
+    news told = response ? news_of(pass, response) : (news){NH_OUTCOME_NONE, NH_LOAD_NONE};
+    bool closed = !pass->watched || nh_breaker_after(gate->breakers, pass->key, pass->length,
+                                                     pass->token, told.outcome, now);
+    if (!closed && told.load == NH_LOAD_FINE) /* a lane grows when its host is well again */
+        told.load = NH_LOAD_NONE;
     if (pass->held)
         nh_lane_release(gate->lanes, &pass->slot, told.load);
     pass->watched = pass->held = false;

@@ -1,9 +1,10 @@
-/* gate.h — what a transfer passes before it goes: a slot of its target host's lane, and the host's
- * circuit breaker. Shared by all workers; lane.h and breaker.h do the work.
+/* gate.h — what a transfer passes before it goes: a slot of its account's lane at the target host,
+ * and the host's circuit breaker. Shared by all workers; lane.h and breaker.h do the work.
  *
- *     nh_gate_enter ──true──> nh_gate_go ──true──> the transfer ──> nh_gate_leave
- *        │ false                  └─false: refused, nothing is owed
- *        └─> granted (any thread) ──> nh_gate_go
+ *     nh_gate_enter ──true──> nh_gate_go ──NH_PASSED──> the transfer ──> nh_gate_leave
+ *        │ false              │   └─NH_TURNED_AWAY: nothing is owed
+ *        │                    └─NH_WAITS_OUTSIDE: for the host to come back
+ *        └─> granted (any thread) <─┘ ──> nh_gate_go
  *     nh_gate_cancel while it waits
  *
  * A host that answers slowly or refuses gets fewer at once, one that does not answer at all gets
@@ -22,7 +23,7 @@ typedef struct nh_gate {
 
 /* One passage; a part of the transfer that it is for. */
 typedef struct nh_pass {
-    nh_slot slot;    /* its `granted` is set by the caller */
+    nh_slot slot;    /* its `granted`, `again`, `hasty` and `ready` are set by the caller */
     const char *key; /* the host, borrowed from the request until it has left */
     size_t length;   /* 0: no gate for this one */
     uint64_t token;
@@ -33,10 +34,19 @@ typedef struct nh_pass {
 /* Says where a request goes: its URL's host and port, or the `host` of a mail. Borrows both. */
 void nh_gate_address(nh_pass *pass, const nh_value *request);
 
-/* True: it has its slot. False: `granted` will be called. */
-bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, nh_priority priority, uint64_t now);
-/* Asks the breaker. False: refused, for so many seconds; the slot is given back. */
-bool nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, double *seconds);
+/* `account` may be NULL: its lane is the host's own. True: it has its slot. False: `granted` will
+ * be called. */
+bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, const char *account, nh_priority priority,
+                   uint64_t now);
+
+typedef enum nh_passage {
+    NH_PASSED,
+    NH_WAITS_OUTSIDE, /* its slot is given back; `granted` will be called */
+    NH_TURNED_AWAY    /* its slot is given back */
+} nh_passage;
+
+/* Asks the breaker; `refusal` is written unless it has passed. */
+nh_passage nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, nh_refusal *refusal);
 /* The transfer has ended with this response; NULL: it was cancelled. */
 void nh_gate_leave(const nh_gate *gate, nh_pass *pass, const nh_value *response, uint64_t now);
 /* Stops waiting. False: `granted` was called or will be, and the slot is owed then: nh_gate_leave.

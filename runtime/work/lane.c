@@ -14,55 +14,30 @@
  * list threaded through the callers' own slots, so nothing is allocated for a wait. A call costs a
  * table's lock and a few pointer moves.
  *
+ * A lane that was shut gives nothing; it stands in a list with the time at which somebody has to be
+ * let go, and tick does that. A target that comes back gets one call, and then as many as its
+ * answers allow: who waited is not sent at once.
+ *
  * All lanes together hold no more than `total` slots. A lane that has room and somebody who waits,
  * but finds none left of these, stands in the line of those that starve, and they get one slot a
  * turn. Who puts a lane there looks once more whether a slot is free, and who frees one looks
- * whether a lane starves, so one of the two always sees the other. Lock order: table → line.
+ * whether a lane starves, so one of the two always sees the other. Lock order: table → the
+ * lists of lanes.
  */
-#include "runtime/work/lane.h"
+#include "runtime/work/lane_parts.h"
 
 #include <limits.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 
-enum phase { IDLE, WAITING, HELD };
-enum kind { FIRST, AGAIN, KINDS };
+enum { GIVE_UP_AT_ONCE = 64 }; /* of a lane, before the next GIVE_UP_PAUSE */
+#define GIVE_UP_PAUSE (NH_SECOND / 200)
 
 static const unsigned weights[NH_PRIORITIES] = {
     [NH_LOW] = 1, [NH_NORMAL] = 2, [NH_HIGH] = 4, [NH_URGENT] = 8};
-
-/* Who waits, of one kind. */
-typedef struct line {
-    unsigned waiting;
-    unsigned credits[NH_PRIORITIES], counts[NH_PRIORITIES];
-    nh_slot *first[NH_PRIORITIES], *last[NH_PRIORITIES];
-} line;
-
-typedef struct lane {
-    nh_entry base;
-    unsigned limit, held;
-    unsigned again;  /* held by attempts that are repeated */
-    unsigned window; /* successes until it ends */
-    bool full;       /* it was, in this window: then the limit is what holds it back */
-    bool learned;    /* it has backed off, and grows slowly from now on */
-    bool starved;    /* stands in the line for slots of the whole */
-    uint32_t epoch;  /* how often it has backed off */
-    line lines[KINDS];
-    struct lane *behind; /* in that line */
-} lane;
-
-struct nh_lanes {
-    nh_keyed *table;
-    nh_lane_options options;
-    _Atomic size_t held, waiting, starved; /* starved: lanes */
-    _Atomic uint64_t backoffs;
-    pthread_mutex_t lock; /* of the line of lanes that starve */
-    lane *first, *last;
-};
 
 nh_load nh_lane_load(nh_err code) {
     /* What is not listed never reached the target, or was about the message. */
@@ -85,7 +60,7 @@ static unsigned waiting(const lane *l) {
 static nh_entry_worth worth(const nh_entry *entry, uint64_t now) {
     const lane *l = (const lane *)entry;
     (void)now;
-    if (l->held > 0 || waiting(l) > 0 || l->starved)
+    if (l->held > 0 || waiting(l) > 0 || l->starved || l->shut)
         return NH_ENTRY_PINNED;
     return l->learned ? NH_ENTRY_SPARE : NH_ENTRY_IDLE;
 }
@@ -116,6 +91,7 @@ nh_lanes *nh_lanes_create(nh_lane_options options, size_t keys, nh_error *error)
     if (!lanes || pthread_mutex_init(&lanes->lock, NULL) != 0)
         goto fail;
     lanes->options = options;
+    lanes->next = UINT64_MAX;
     lanes->table = nh_keyed_create(&kind, lanes, keys);
     if (lanes->table)
         return lanes;
@@ -153,7 +129,22 @@ static void append(nh_lanes *lanes, lane *l, nh_slot *slot) {
     to->last[slot->priority] = slot;
     to->waiting++;
     to->counts[slot->priority]++;
+    l->hasty += slot->hasty;
     l->full |= l->held >= l->limit;
+    add(&lanes->waiting, 1);
+}
+
+/* As append, but ahead of all others of its line. */
+static void prepend(nh_lanes *lanes, lane *l, nh_slot *slot) {
+    line *to = line_of(l, slot);
+    slot->phase = WAITING;
+    slot->prev = NULL;
+    slot->next = to->first[slot->priority];
+    *(slot->next ? &slot->next->prev : &to->last[slot->priority]) = slot;
+    to->first[slot->priority] = slot;
+    to->waiting++;
+    to->counts[slot->priority]++;
+    l->hasty += slot->hasty;
     add(&lanes->waiting, 1);
 }
 
@@ -164,6 +155,7 @@ static void take_out(nh_lanes *lanes, lane *l, nh_slot *slot) {
     slot->next = slot->prev = NULL;
     from->waiting--;
     from->counts[slot->priority]--;
+    l->hasty -= slot->hasty;
     add(&lanes->waiting, (size_t)-1);
 }
 
@@ -232,7 +224,7 @@ static lane *take_starved(nh_lanes *lanes) {
 }
 
 static bool wants(const lane *l) {
-    return l->held < l->limit && waiting(l) > 0;
+    return !l->shut && l->held < l->limit && waiting(l) > 0;
 }
 
 /* Lock held. Gives out at most so many of what is free; returns those who got it, linked by `next`,
@@ -300,6 +292,157 @@ static void back_off(nh_lanes *lanes, lane *l, const nh_slot *slot) {
     atomic_fetch_add_explicit(&lanes->backoffs, 1, memory_order_relaxed);
 }
 
+/* -------------------------------------------------------------------- shut */
+
+/* When this one has waited long enough in a lane that is shut. */
+static uint64_t patience_end(const nh_lanes *lanes, const lane *l, const nh_slot *slot) {
+    uint64_t from = slot->ready > l->since ? slot->ready : l->since;
+    return from < UINT64_MAX - lanes->options.patience ? from + lanes->options.patience
+                                                       : UINT64_MAX;
+}
+
+/* Lock of the lane held. Puts it into the list of those that were shut, or there to an earlier
+ * time. True: `alarm` is to be called, without the lock. */
+static bool enlist(nh_lanes *lanes, lane *l, uint64_t wake) {
+    pthread_mutex_lock(&lanes->lock);
+    if (l->wake == 0) {
+        l->listed = lanes->shut;
+        lanes->shut = l;
+        l->wake = UINT64_MAX;
+    }
+    l->wake = wake < l->wake ? wake : l->wake;
+    bool sooner = l->wake < lanes->next && lanes->alarm;
+    lanes->next = sooner ? l->wake : lanes->next; /* it is rung once */
+    pthread_mutex_unlock(&lanes->lock);
+    return sooner;
+}
+
+/* Lock of the lane held. */
+static void delist(nh_lanes *lanes, lane *l) {
+    pthread_mutex_lock(&lanes->lock);
+    for (lane **at = &lanes->shut; l->wake > 0 && *at; at = &(*at)->listed)
+        if (*at == l) {
+            *at = l->listed;
+            l->wake = 0;
+            break;
+        }
+    pthread_mutex_unlock(&lanes->lock);
+}
+
+/* Takes one whose time has come out of the list; `next` is the time of the first other one. */
+static lane *take_due(nh_lanes *lanes, uint64_t now, uint64_t *next) {
+    lane *due = NULL, **at;
+    *next = UINT64_MAX;
+    pthread_mutex_lock(&lanes->lock);
+    for (at = &lanes->shut; *at && !due;) {
+        if ((*at)->wake <= now) {
+            due = *at;
+            *at = due->listed;
+            due->wake = 0;
+        } else {
+            *next = (*at)->wake < *next ? (*at)->wake : *next;
+            at = &(*at)->listed;
+        }
+    }
+    lanes->next = due ? 0 : *next; /* 0: no alarm while this goes on */
+    pthread_mutex_unlock(&lanes->lock);
+    return due;
+}
+
+/* Lock held. Gives a slot beyond all limits: for one who tries, or who gives up. */
+static void hold_beyond(nh_lanes *lanes, lane *l, nh_slot *slot) {
+    hold(l, slot);
+    atomic_fetch_add_explicit(&lanes->held, 1, memory_order_seq_cst);
+}
+
+static void let_go(nh_lanes *lanes, lane *l, nh_slot *slot, nh_slot **granted) {
+    take_out(lanes, l, slot);
+    hold_beyond(lanes, l, slot);
+    slot->next = *granted;
+    *granted = slot;
+}
+
+/* Lock held. Lets those go whose patience is over; returns when the next one's is. */
+static uint64_t give_up(nh_lanes *lanes, lane *l, uint64_t now, nh_slot **granted) {
+    uint64_t next = UINT64_MAX;
+    int left = GIVE_UP_AT_ONCE;
+    for (int i = 0; i < KINDS * NH_PRIORITIES; i++) {
+        nh_slot **first = &l->lines[i / NH_PRIORITIES].first[i % NH_PRIORITIES];
+        for (; *first && left > 0 && patience_end(lanes, l, *first) <= now; left--)
+            let_go(lanes, l, *first, granted);
+        uint64_t end = *first ? patience_end(lanes, l, *first) : UINT64_MAX;
+        end = end <= now ? now + GIVE_UP_PAUSE : end;
+        next = end < next ? end : next;
+    }
+    return next;
+}
+
+/* Lock held. Lets those go who would rather be refused than wait. */
+static void let_hasty_go(nh_lanes *lanes, lane *l, nh_slot **granted) {
+    for (int i = 0; i < KINDS * NH_PRIORITIES && l->hasty > 0; i++)
+        for (nh_slot *each = l->lines[i / NH_PRIORITIES].first[i % NH_PRIORITIES]; each;) {
+            nh_slot *next = each->next;
+            if (each->hasty)
+                let_go(lanes, l, each, granted);
+            each = next;
+        }
+}
+
+uint64_t nh_lanes_tick(nh_lanes *lanes, uint64_t now) {
+    uint64_t next;
+    for (lane *l; (l = take_due(lanes, now, &next));) {
+        nh_slot *granted = NULL;
+        nh_keyed_reenter(lanes->table, &l->base); /* it is pinned: it is shut */
+        if (l->shut > now) {
+            uint64_t end = give_up(lanes, l, now, &granted);
+            enlist(lanes, l, end < l->shut ? end : l->shut);
+        } else {
+            delist(lanes, l); /* somebody may have put it back since */
+            l->shut = 0;
+            if (waiting(l) > 0)
+                let_go(lanes, l, choose(l), &granted);
+        }
+        nh_keyed_leave(lanes->table, &l->base);
+        tell(granted);
+    }
+    return next;
+}
+
+void nh_lanes_watch(nh_lanes *lanes, void (*alarm)(void *user), void *user) {
+    lanes->alarm = alarm;
+    lanes->user = user;
+}
+
+bool nh_lane_shut(nh_lanes *lanes, nh_slot *slot, uint64_t until, uint64_t since, uint64_t now) {
+    lane *l = slot->lane;
+    if (!l)
+        return false;
+    nh_keyed_reenter(lanes->table, &l->base);
+    l->since = since;
+    uint64_t end = patience_end(lanes, l, slot);
+    nh_slot *granted = NULL;
+    if (end <= now || slot->hasty) {
+        nh_keyed_leave(lanes->table, &l->base);
+        return false;
+    }
+    l->held--;
+    l->again -= slot->again;
+    l->epoch++;
+    l->limit = l->window = lanes->options.least;
+    l->learned = l->full = false;
+    l->shut = until > l->shut ? until : l->shut;
+    prepend(lanes, l, slot);
+    atomic_fetch_sub_explicit(&lanes->held, 1, memory_order_seq_cst);
+    let_hasty_go(lanes, l, &granted);
+    bool sooner = enlist(lanes, l, end < l->shut ? end : l->shut);
+    nh_keyed_leave(lanes->table, &l->base);
+    tell(granted);
+    feed(lanes);
+    if (sooner)
+        lanes->alarm(lanes->user);
+    return true;
+}
+
 /* ------------------------------------------------------------------- calls */
 
 bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priority priority,
@@ -312,17 +455,23 @@ bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priorit
     slot->phase = HELD;
     if (!l)
         return true;
-    bool room = l->held < l->limit && waiting(l) == 0, got = room && reserve(lanes);
-    if (got)
+    bool room = !l->shut && l->held < l->limit && waiting(l) == 0;
+    bool got = room && reserve(lanes), hasty = l->shut && slot->hasty;
+    if (hasty)
+        hold_beyond(lanes, l, slot);
+    else if (got)
         hold(l, slot);
     else
         append(lanes, l, slot);
     if (room && !got)
         starve(lanes, l);
+    bool sooner = l->shut && !hasty && enlist(lanes, l, patience_end(lanes, l, slot));
     nh_keyed_leave(lanes->table, &l->base);
     if (room && !got)
         feed(lanes);
-    return got;
+    if (sooner)
+        lanes->alarm(lanes->user);
+    return got || hasty;
 }
 
 bool nh_lane_cancel(nh_lanes *lanes, nh_slot *slot) {
@@ -362,99 +511,6 @@ void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load) {
     feed(lanes);
 }
 
-/* Lock held. */
-static nh_lane_view view_of(const lane *l, uint64_t now) {
-    nh_lane_view view = {.limit = l->limit, .held = l->held, .again = l->again};
-    for (int i = 0; i < KINDS * NH_PRIORITIES; i++) {
-        const line *each = &l->lines[i / NH_PRIORITIES];
-        int priority = i % NH_PRIORITIES;
-        const nh_slot *first = each->first[priority];
-        double age = first && now > first->since ? (double)(now - first->since) / 1e9 : 0;
-        view.waiting[priority] += each->counts[priority];
-        view.oldest = age > view.oldest ? age : view.oldest;
-    }
-    return view;
-}
-
-static bool look(nh_lanes *lanes, nh_entry *entry, uint64_t now, nh_lane_view *view) {
-    *view = (nh_lane_view){0};
-    if (!entry)
-        return false;
-    *view = view_of((lane *)entry, now);
-    nh_keyed_leave(lanes->table, entry);
-    return true;
-}
-
-void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,
-                  nh_lane_view *view) {
-    look(lanes, nh_keyed_enter(lanes->table, key, length, false, now), now, view);
-}
-
 uint64_t nh_lane_name(const nh_slot *slot) {
     return slot->lane ? slot->lane->base.hash : 0;
-}
-
-bool nh_lane_look_named(nh_lanes *lanes, uint64_t name, uint64_t now, nh_lane_view *view) {
-    return look(lanes, nh_keyed_find(lanes->table, name), now, view);
-}
-
-void nh_lanes_read(nh_lanes *lanes, nh_lane_figures *figures) {
-    nh_keyed_read(lanes->table, &figures->table);
-    figures->held = atomic_load_explicit(&lanes->held, memory_order_relaxed);
-    figures->waiting = atomic_load_explicit(&lanes->waiting, memory_order_relaxed);
-    figures->backoffs = atomic_load_explicit(&lanes->backoffs, memory_order_relaxed);
-}
-
-/* ----------------------------------------------------------------- writing */
-
-void nh_lane_write_view(const nh_lane_view *view, nh_writer *writer) {
-    unsigned all = 0;
-    for (int priority = NH_LOW; priority < NH_PRIORITIES; priority++)
-        all += view->waiting[priority];
-    nh_writer_cstring(writer, "limit");
-    nh_writer_int(writer, view->limit);
-    nh_writer_cstring(writer, "in_flight");
-    nh_writer_int(writer, view->held);
-    nh_writer_cstring(writer, "waiting");
-    nh_writer_int(writer, all);
-    nh_writer_cstring(writer, "oldest");
-    nh_writer_real(writer, view->oldest);
-}
-
-typedef struct shown {
-    char key[NH_KEYED_KEY_MAX + 1];
-    nh_lane_view view;
-} shown;
-
-typedef struct list {
-    const nh_keyed *table;
-    shown *at;
-    size_t count, most;
-    uint64_t now;
-} list;
-
-static bool collect(nh_entry *entry, void *user) {
-    list *found = user;
-    shown *one = &found->at[found->count++];
-    memcpy(one->key, nh_keyed_key(found->table, entry), entry->length + 1);
-    one->view = view_of((lane *)entry, found->now);
-    return found->count < found->most;
-}
-
-/* The lanes are copied first: their number stands before them, and no lock is held while a writer
- * grows. */
-void nh_lanes_write(nh_lanes *lanes, nh_writer *writer, size_t most, uint64_t now) {
-    nh_keyed_figures figures;
-    nh_keyed_read(lanes->table, &figures);
-    list found = {.table = lanes->table, .now = now};
-    found.most = figures.keys < most ? figures.keys : most;
-    if (found.most > 0 && (found.at = malloc(found.most * sizeof *found.at)))
-        nh_keyed_each(lanes->table, collect, &found);
-    nh_writer_map(writer, found.count);
-    for (size_t i = 0; i < found.count; i++) {
-        nh_writer_cstring(writer, found.at[i].key);
-        nh_writer_map(writer, NH_LANE_VIEW_PAIRS);
-        nh_lane_write_view(&found.at[i].view, writer);
-    }
-    free(found.at);
 }

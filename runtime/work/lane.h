@@ -2,7 +2,9 @@
  * and those who wait for a slot of it, by priority. Shared by all workers.
  *
  * A caller embeds an nh_slot where its call is. acquire → (granted at once, or later through
- * `granted`) → release; or cancel while it waits.
+ * `granted`) → release; or cancel while it waits. Who finds with its slot that the target must not
+ * be called for a while shuts the lane: all wait there, which costs nothing, and one is let go to
+ * try again when the time has come.
  */
 #ifndef NH_WORK_LANE_H
 #define NH_WORK_LANE_H
@@ -29,6 +31,7 @@
 typedef struct nh_lane_options {
     unsigned least, start, most; /* 1 ≤ least ≤ start ≤ most; a zero is its default */
     unsigned total;              /* slots of all lanes together; 0: NH_LANE_TOTAL */
+    uint64_t patience;           /* ns that one waits in a lane that is shut */
 } nh_lane_options;
 
 typedef struct nh_slot nh_slot;
@@ -38,6 +41,8 @@ struct nh_slot {
      * only send word to the caller's own. */
     void (*granted)(nh_slot *slot);
     bool again; /* the caller's: it repeats an attempt that failed; see NH_LANE_AGAIN */
+    bool hasty; /* the caller's: it has its slot at once where the lane is shut, to be refused */
+    uint64_t ready; /* the caller's: when its message could first have gone, monotonic ns */
 
     /* The lanes' own. */
     nh_slot *next, *prev;
@@ -87,6 +92,18 @@ bool nh_lane_acquire(nh_lanes *lanes, const char *key, size_t length, nh_priorit
 bool nh_lane_cancel(nh_lanes *lanes, nh_slot *slot);
 /* Gives a slot back, and slots to those who wait. */
 void nh_lane_release(nh_lanes *lanes, nh_slot *slot, nh_load load);
+
+/* The target of this slot has not worked since `since` and must not be called before `until`. True:
+ * the slot waits again, ahead of the others, and none is given until then; after that one at a
+ * time, until calls succeed. False: it is hasty, or has waited for `patience` since the later of
+ * its `ready` and `since`, or is in no lane; it still has its slot. */
+bool nh_lane_shut(nh_lanes *lanes, nh_slot *slot, uint64_t until, uint64_t since, uint64_t now);
+/* Lets one go in each lane that was shut and whose time has come, and those whose patience is over.
+ * Returns when to call it again, UINT64_MAX: not before `alarm`. Thread: one at a time. */
+uint64_t nh_lanes_tick(nh_lanes *lanes, uint64_t now);
+/* `alarm` is called, without a lock, when nh_lanes_tick is to be called sooner than it said. Before
+ * the first slot is asked for. */
+void nh_lanes_watch(nh_lanes *lanes, void (*alarm)(void *user), void *user);
 
 /* What a target's lane is at; all zeros when it has none. */
 void nh_lane_look(nh_lanes *lanes, const char *key, size_t length, uint64_t now,

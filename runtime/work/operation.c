@@ -187,14 +187,19 @@ static double scatter(nh_operations *operations, double seconds) {
     return seconds * (1 + REFUSED_SHARE * share);
 }
 
-/* A transfer that the breaker refuses has its answer at once. */
-static void refuse(pending *p, double seconds) {
+/* A transfer that the breaker refuses has its answer at once. With lanes it has waited as long as
+ * it wants, and its sender is to be told so; without, it is to be made again. */
+static void refuse(pending *p, const nh_refusal *refusal) {
     nh_writer *writer = nh_writer_create();
     if (writer) {
-        char text[320];
-        snprintf(text, sizeof text, "%.*s does not answer; it is left alone for %.0f s more",
-                 (int)(p->pass.length < 256 ? p->pass.length : 256), p->pass.key, seconds);
-        nh_writer_map(writer, 5);
+        char text[384];
+        double since = (double)(nh_loop_now(p->operations->loop) - refusal->since) / NH_SECOND;
+        snprintf(text, sizeof text,
+                 "%.*s has not answered for %.0f s (its circuit breaker is open); it is left alone "
+                 "for %.0f s more",
+                 (int)(p->pass.length < 256 ? p->pass.length : 256), p->pass.key, since,
+                 refusal->seconds);
+        nh_writer_map(writer, 6);
         nh_writer_cstring(writer, "error");
         nh_writer_cstring(writer, nh_err_name(NH_E_UNAVAILABLE));
         nh_writer_cstring(writer, "message");
@@ -204,21 +209,47 @@ static void refuse(pending *p, double seconds) {
         nh_writer_cstring(writer, "sent");
         nh_writer_bool(writer, false);
         nh_writer_cstring(writer, "retry_after");
-        nh_writer_real(writer, scatter(p->operations, seconds));
+        nh_writer_real(writer, scatter(p->operations, refusal->seconds));
+        nh_writer_cstring(writer, "final");
+        nh_writer_bool(writer, p->operations->work->gate.lanes != NULL);
         p->response = nh_writer_finish(writer, NULL);
         nh_writer_destroy(writer);
     }
     nh_loop_defer(p->operations->loop, &p->ended);
 }
 
+/* Counts it as what it is now: waiting, or under way. */
+static void set_waits(pending *p, bool waits) {
+    if (p->waits == waits)
+        return;
+    nh_actor *actor = actor_of(p->op);
+    actor->transfers -= waits ? 1u : (uint32_t)-1;
+    actor->sleeps += waits ? 1u : (uint32_t)-1;
+    p->waits = waits;
+    count_rest(actor);
+    if (waits)
+        begin_wait(p);
+    else
+        end_wait(p);
+}
+
 /* The transfer has its slot. */
 static void go(pending *p) {
     nh_operations *operations = p->operations;
-    double seconds;
-    if (!nh_gate_go(&operations->work->gate, &p->pass, nh_loop_now(operations->loop), &seconds)) {
-        refuse(p, seconds);
+    nh_refusal refusal;
+    switch (
+        nh_gate_go(&operations->work->gate, &p->pass, nh_loop_now(operations->loop), &refusal)) {
+    case NH_WAITS_OUTSIDE:
+        set_waits(p, true);
         return;
+    case NH_TURNED_AWAY:
+        set_waits(p, false);
+        refuse(p, &refusal);
+        return;
+    case NH_PASSED:
+        break;
     }
+    set_waits(p, false);
     p->started = true;
     operations->work->transports[p->transport]->start(operations->transports[p->transport],
                                                       &p->transfer, nh_doc_root(p->request));
@@ -239,21 +270,6 @@ static void granted(nh_slot *slot) {
     pthread_mutex_unlock(&operations->lock);
 }
 
-/* Counts it as what it is now: waiting, or under way. */
-static void set_waits(pending *p, bool waits) {
-    if (p->waits == waits)
-        return;
-    nh_actor *actor = actor_of(p->op);
-    actor->transfers -= waits ? 1u : (uint32_t)-1;
-    actor->sleeps += waits ? 1u : (uint32_t)-1;
-    p->waits = waits;
-    count_rest(actor);
-    if (waits)
-        begin_wait(p);
-    else
-        end_wait(p);
-}
-
 void nh_operations_take_grants(nh_operations *operations) {
     if (!atomic_load_explicit(&operations->grants, memory_order_relaxed))
         return;
@@ -264,7 +280,6 @@ void nh_operations_take_grants(nh_operations *operations) {
         pending *p = grants;
         grants = p->next;
         if (p->op) {
-            set_waits(p, false);
             go(p);
         } else { /* cancelled since */
             nh_gate_leave(&operations->work->gate, &p->pass, NULL, nh_loop_now(operations->loop));
@@ -291,8 +306,10 @@ nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_er
     p->transfer.done = transfer_done;
     p->pass.slot.granted = granted;
     p->pass.slot.again = op->again;
+    p->pass.slot.hasty = op->hasty;
+    p->pass.slot.ready = actor->ready;
     nh_gate_address(&p->pass, nh_doc_root(request));
-    bool ready = nh_gate_enter(&operations->work->gate, &p->pass, actor->priority,
+    bool ready = nh_gate_enter(&operations->work->gate, &p->pass, op->account, actor->priority,
                                nh_loop_now(operations->loop));
     op->lane = nh_lane_name(&p->pass.slot);
     if (ready)

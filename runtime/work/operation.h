@@ -17,6 +17,7 @@ typedef struct nh_actor {
     nh_vm *vm;
     nh_priority priority;
     uint32_t flow;              /* the queue's name of where it goes */
+    uint64_t ready;             /* when its message could first have gone, monotonic ns */
     nh_row row;                 /* in the journal; 0 = in none */
     uint32_t transfers, sleeps; /* under way */
     bool asleep;                /* counted there, not in flight */

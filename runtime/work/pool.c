@@ -1,10 +1,11 @@
 /* pool.c — how many workers there are, and what has to happen at a time.
  *
- * The control thread sleeps until the queue's next deadline or deliver_at, and while there is a
- * backlog or a worker too many it looks every TICK. A backlog that stands at two looks in a row
- * gets one more worker, up to max; a worker beyond min that had nothing to do for `idle` seconds is
- * let go. A backlog means messages that no worker has taken: a worker takes few at a time, so it is
- * the sign of workers that are busy or full, not of messages that wait for a slow platform.
+ * The control thread sleeps until the queue's next deadline or deliver_at, or until somebody is to
+ * be let go in a lane that was shut, and while there is a backlog or a worker too many it looks
+ * every TICK. A backlog that stands at two looks in a row gets one more worker, up to max; a worker
+ * beyond min that had nothing to do for `idle` seconds is let go. A backlog means messages that no
+ * worker has taken: a worker takes few at a time, so it is the sign of workers that are busy or
+ * full, not of messages that wait for a slow platform.
  *
  * The places of the workers are made once, so anybody may offer to any of them at any time; only
  * the control thread starts, stops and joins. Lock order: pool → worker.
@@ -94,6 +95,16 @@ static uint64_t tick_queue(nh_pool *pool) {
     return next;
 }
 
+/* A lane's time comes sooner than the control thread knows. */
+static void lane_alarm(void *user) {
+    poke(user);
+}
+
+static uint64_t tick_lanes(nh_pool *pool) {
+    nh_lanes *lanes = pool->work->gate.lanes;
+    return lanes ? nh_lanes_tick(lanes, nh_monotonic()) : UINT64_MAX;
+}
+
 static void grow(nh_pool *pool) {
     size_t running = atomic_load_explicit(&pool->running, memory_order_relaxed);
     bool backlog = nh_queue_ready(pool->work->queue) > 0;
@@ -141,7 +152,8 @@ static void shrink(nh_pool *pool) {
 static void *control_main(void *argument) {
     nh_pool *pool = argument;
     for (;;) {
-        uint64_t until = tick_queue(pool);
+        uint64_t until = tick_queue(pool), lanes = tick_lanes(pool);
+        until = lanes < until ? lanes : until;
         grow(pool);
         shrink(pool);
         bool active = nh_queue_ready(pool->work->queue) > 0;
@@ -200,6 +212,8 @@ nh_pool *nh_pool_create(nh_work *work, const nh_pool_options *options, nh_error 
     work->more = more;
     work->pool = pool;
     nh_cond_init(&pool->poke);
+    if (work->gate.lanes)
+        nh_lanes_watch(work->gate.lanes, lane_alarm, pool);
     for (size_t i = 0; i < options->max; i++)
         if (!(pool->workers[i] = nh_worker_create(work, (unsigned)i, error)))
             goto fail;

@@ -218,7 +218,14 @@ static void deadline_passed(nh_timer *timer) {
     stop_task(t, t->routed ? NH_E_TIMEOUT : nh_handle_deadline_reason(t->handle));
 }
 
-static void start_task(nh_worker *worker, nh_handle *handle) {
+/* When a message could first have gone. `zero` is the wall clock's time at monotonic 0. */
+static uint64_t ready_at(const nh_message *message, double zero) {
+    double at =
+        message->deliver_at > message->created_at ? message->deliver_at : message->created_at;
+    return at > zero ? (uint64_t)((at - zero) * (double)NH_SECOND) : 0;
+}
+
+static void start_task(nh_worker *worker, nh_handle *handle, double zero) {
     task *t = worker->free_tasks;
     if (t)
         worker->free_tasks = t->next;
@@ -231,6 +238,7 @@ static void start_task(nh_worker *worker, nh_handle *handle) {
                           .vm = worker->current->vm,
                           .priority = message->priority,
                           .flow = message->flow,
+                          .ready = ready_at(message, zero),
                           .row = handle->row},
                 .worker = worker,
                 .generation = worker->current,
@@ -373,8 +381,9 @@ static void take_messages(nh_worker *worker) {
         worker->work->refill(worker->work);
     if (count > 0 && is_outdated(worker)) /* who reloads and then sends means the new rules */
         follow_newest(worker);
+    double zero = count > 0 ? nh_wall() - (double)nh_monotonic() / (double)NH_SECOND : 0;
     for (size_t i = 0; i < count; i++)
-        start_task(worker, handles[i]);
+        start_task(worker, handles[i], zero);
 }
 
 /* ----------------------------------------------------------------- mailbox */

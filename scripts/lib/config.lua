@@ -85,7 +85,10 @@ local LANES = {
   total = { type = "integer", min = 1, max = 1000000, default = 10000 },
 }
 
-local BREAKER = { enabled = { type = "boolean", default = true } }
+local BREAKER = {
+  enabled = { type = "boolean", default = true },
+  wait = { type = "number", min = 0, max = 86400 * 365, default = 60 },
+}
 
 local GROUPS = { workers = WORKERS, queue = QUEUE, transport = TRANSPORT, retry = RETRY, limits = LIMITS, reload = RELOAD,
                  log = LOG, lanes = LANES, breaker = BREAKER }

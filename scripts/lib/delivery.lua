@@ -82,7 +82,7 @@ end
 local function judge(delivery, adapter, response)
   if response.error then
     return result.fail(response.error, response.message, {
-      retryable = response.retryable, retry_after = response.retry_after,
+      retryable = response.retryable, retry_after = response.retry_after, final = response.final,
     })
   elseif response.judged then -- by lib/simulation: nothing was sent
     return response.judged
@@ -311,6 +311,9 @@ end
 -- Counts an attempt that took `seconds`. → how long to wait before the next one; nil when that was it.
 local function wait_after(judged, job, seconds)
   local letter, delivery, first = job.letter, job.delivery, job[1]
+  if judged.final then
+    return nil -- it was not sent
+  end
   local account = first.account
   local platform = account.adapter.name
   local worst = judged[1] and failure_of(judged) or judged
@@ -379,9 +382,18 @@ local function build(job, began)
   return adapter.transport, request, body, attempt > 1, adapter.response == result.http
 end
 
+-- What was refused before it was sent is no attempt.
+local function take_back(job)
+  job.delivery.attempt = job.delivery.attempt - 1
+  for index = 1, #job do
+    job[index].attempts = job.delivery.attempt
+  end
+end
+
 -- The next step of a job: begins, or goes on after a pause or with the answer to its request. → nothing when it has ended and
--- its entries have their results; the seconds after which it goes on (0: when a rate lets it); or what `build` gives, after
--- which it goes on with the answer.
+-- its entries have their results; the seconds after which it goes on (0: when a rate lets it); or what `build` gives, the
+-- account's name, and whether it is rather refused than waiting for a host that does not answer; after that it goes on with the
+-- answer.
 function M.step(job, answer)
   local judged
   local at = monotonic()
@@ -392,6 +404,9 @@ function M.step(job, answer)
     end
   elseif answer then
     judged = judge(job.delivery, job[1].account.adapter, answer)
+    if judged.final then
+      take_back(job)
+    end
   end
   while true do
     if judged then
@@ -410,7 +425,7 @@ function M.step(job, answer)
     end
     local transport, request, body, again, brief = build(job, at)
     if transport then
-      return transport, request, body, again, brief
+      return transport, request, body, again, brief, job[1].account.name, job.hasty
     end
     judged = request
   end

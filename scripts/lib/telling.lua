@@ -47,11 +47,11 @@ local function supersede(entries)
 end
 
 -- One after the other until one delivers; what failed before it does not count any more.
-local function tell_in_order(letter, items, seen, own)
+local function tell_in_order(letter, items, seen, own, hasty)
   local tried = {}
-  for _, item in ipairs(items) do
+  for index, item in ipairs(items) do
     local entries = {}
-    local ok = tell(letter, item, seen, entries)
+    local ok = tell(letter, item, seen, entries, hasty or index < #items)
     table.move(entries, 1, #entries, #own + 1, own)
     if ok then
       supersede(tried)
@@ -79,14 +79,14 @@ local function at_once(jobs, run)
   return every, some
 end
 
-local function tell_any(letter, items, seen, own)
+local function tell_any(letter, items, seen, own, hasty)
   local lists = {}
   local jobs = {}
   for index in ipairs(items) do
     jobs[index], lists[index] = index, {}
   end
   local _, some = at_once(jobs, function(index)
-    return tell(letter, items[index], seen, lists[index])
+    return tell(letter, items[index], seen, lists[index], hasty)
   end)
   for _, list in ipairs(lists) do
     if some then
@@ -102,19 +102,20 @@ local function score(item)
   return name and task.score(name) or 0
 end
 
-local function tell_choice(letter, chosen, seen, own)
+local function tell_choice(letter, chosen, seen, own, hasty)
   if chosen.kind == "all" then
-    return tell(letter, chosen.items, seen, own)
+    return tell(letter, chosen.items, seen, own, hasty)
   elseif chosen.kind == "any" then
-    return tell_any(letter, chosen.items, seen, own)
+    return tell_any(letter, chosen.items, seen, own, hasty)
   end
-  return tell_in_order(letter, choice.order(chosen, task.turn, score), seen, own)
+  return tell_in_order(letter, choice.order(chosen, task.turn, score), seen, own, hasty)
 end
 
-local function run_job(letter, job, seen, own)
+local function run_job(letter, job, seen, own, hasty)
   if choice.is(job) then
-    return tell_choice(letter, choice.of(job), seen, own)
+    return tell_choice(letter, choice.of(job), seen, own, hasty)
   end
+  job.hasty = hasty
   task.carry(job)
   return true
 end
@@ -139,8 +140,9 @@ local function await(entries)
   end
 end
 
--- → whether everybody was told who had to be. The entries that were made are added to `own` and to the context's.
-function tell(letter, whom, seen, own)
+-- → whether everybody was told who had to be. The entries that were made are added to `own` and to the context's. `hasty`: there
+-- is somebody else to be told instead, so no host that does not answer is waited for.
+function tell(letter, whom, seen, own, hasty)
   local context = letter.context
   local entries, choices, before = target.resolve(whom, seen)
   for _, entry in ipairs(entries) do
@@ -167,7 +169,7 @@ function tell(letter, whom, seen, own)
   local chosen = true
   if #jobs > 0 then
     chosen = at_once(jobs, function(job)
-      return run_job(letter, job, seen, own)
+      return run_job(letter, job, seen, own, hasty)
     end)
   end
   if before then

@@ -1,5 +1,6 @@
 -- Lanes and breakers through the module: a host that is slow, full or dead is its own affair.
 local hostile = require "spec.support.hostile"
+local rules = require "spec.support.rules"
 local support = require "spec.lua.binding.support"
 
 describe("a host", function()
@@ -22,6 +23,15 @@ describe("a host", function()
       if entry.path == path then list[#list + 1] = entry end
     end
     return list
+  end
+
+  -- Has the host fail five times: its breaker opens.
+  local function break_it(hub)
+    for index = 1, 5 do
+      local one = message("a" .. index, sink:target "/fail/503/100/none/x", { retry = { attempts = 1 } })
+      assert.equal("failed", assert(hub:send(one, 20)).status)
+    end
+    support.eventually(function() return hub:stats().breakers.open == 1 end)
   end
 
   it("that takes one at a time gets the urgent ones first, and the low ones all the same: 8:4:2:1", function()
@@ -67,23 +77,51 @@ describe("a host", function()
 
   it("that fails again and again is left alone for a while, the next one is not; when it is well it is used again", function()
     local hub = support.hub { retry = { attempts = 1 }, workers = { min = 2, max = 2 } }
-    for index = 1, 5 do
-      assert.equal("failed", assert(hub:send(message("a" .. index, sink:target "/fail/503/1/none/x"), 20)).status)
+    break_it(hub)
+    local messages = {}
+    for index = 1, 400 do messages[index] = message("b" .. index, sink:target "/ok") end -- another path, the same host
+    local batch = assert(hub:send_batch(messages))
+    support.eventually(function() return hub:stats().lanes.waiting >= 256 end)
+    for index = 1, 50 do -- more workers and messages make no more of it than these two, who asked
+      assert.equal("delivered", assert(hub:send(message("c" .. index, sink:target("/ok", "http2")), 20)).status)
     end
-    local refused = assert(hub:send(message("b", sink:target "/ok"), 20)) -- another path, the same host
-    assert.equal("unavailable", refused.code)
-    assert.truthy(refused.error:find("is left alone for", 1, true), refused.error)
+    assert.is_true(hub:stats().breakers.refused <= 2, hub:stats().breakers.refused)
+    support.eventually(function() return #entries "/ok" == 50 end)
+    assert.same({ 400, 0, 400 }, { #batch, batch:progress() })
+    -- Open for five seconds at most; then three probes go, one after another, and then all, but not at once.
+    for _, receipt in ipairs(assert(batch:wait(20))) do
+      assert.same({ "delivered", 1 }, { receipt.status, receipt.results[1].attempts })
+    end
+    assert.is_true(hub:stats().breakers.refused <= 3, hub:stats().breakers.refused)
+    assert.same({ 0, 0, 0 }, (function(s) return { s.breakers.open, s.lanes.waiting, s.workers.asleep } end)(hub:stats()))
+  end)
+
+  it("that is left alone is waited for no longer than `breaker.wait`, and who is told so had no attempt", function()
+    local hub = support.hub { retry = { attempts = 5, initial = 0.01 }, breaker = { wait = 1.5 } }
+    break_it(hub)
+    local began = hub:stats().uptime
+    local batch = assert(hub:send_batch { message("a", sink:target "/ok"), message("b", sink:target "/ok", { timeout = 0.5 }) })
+    local receipts = assert(batch:wait(20))
+    local took = hub:stats().uptime - began
+    assert.is_true(took >= 1.4 and took < 3.5, took) -- the breaker is open for 3.75 s at least
+    assert.equal("timeout", receipts[2].code) -- its own time stands over that
+    assert.same({ "unavailable", 0 }, { receipts[1].code, receipts[1].results[1].attempts })
+    local waited, more = receipts[1].error:match "127%.0%.0%.1:%d+ has not answered for (%d+) s %(.-%); it is left alone for (%d+) s more"
+    assert.is_true(tonumber(waited) >= 1 and tonumber(more) >= 1, receipts[1].error)
     assert.equal(0, #entries "/ok")
-    assert.equal("delivered", assert(hub:send(message("c", sink:target("/ok", "http2")), 20)).status)
-    -- Open for five seconds at most; then probes go, one after another.
-    local receipt
-    support.eventually(function()
-      receipt = assert(hub:send(message("d", sink:target "/ok"), 20))
-      return receipt.status == "delivered"
-    end)
-    for index = 1, 5 do
-      assert.equal("delivered", assert(hub:send(message("e" .. index, sink:target "/ok"), 20)).status)
-    end
+    assert.same({ 0, 0 }, { hub:stats().retries, hub:stats().lanes.waiting })
+  end)
+
+  it("that is left alone is not waited for where there is somebody else to tell", function()
+    local hub = rules.open({ ["a.lua"] = 'route { match = { way = "fallback" }, to = fallback { "dead", "a" } }' }, {
+      platforms = { dead = { platform = "webhook", url = sink:url "/ok" } },
+    })
+    break_it(hub)
+    local began = hub:stats().uptime
+    local receipt = assert(hub:send({ title = "t", metadata = { way = "fallback" } }, 20))
+    assert.equal("delivered", receipt.status)
+    assert.same({ "unavailable", 0, true }, { receipt.results[1].code, receipt.results[1].attempts, receipt.results[1].superseded })
+    assert.is_true(hub:stats().uptime - began < 1)
   end)
 
   it("that refuses what messages say is not left alone: that is about them", function()

@@ -28,7 +28,10 @@ static nh_breaker *make(void) {
 }
 
 static nh_verdict ask(nh_breaker *breaker, uint64_t now, uint64_t *token, double *seconds) {
-    return nh_breaker_before(breaker, HOST, strlen(HOST), now, token, seconds);
+    nh_refusal refusal = {0};
+    nh_verdict verdict = nh_breaker_before(breaker, HOST, strlen(HOST), now, token, &refusal);
+    *seconds = refusal.seconds;
+    return verdict;
 }
 
 static void tell(nh_breaker *breaker, uint64_t token, nh_outcome outcome, uint64_t now) {
@@ -189,8 +192,8 @@ static void counts_what_is_the_hosts(void) {
 static void writes_what_is_not_closed(void) {
     nh_breaker *breaker = make();
     uint64_t token;
-    double seconds;
-    nh_breaker_before(breaker, "fine", 4, START, &token, &seconds);
+    nh_refusal refusal;
+    nh_breaker_before(breaker, "fine", 4, START, &token, &refusal);
     open_it(breaker, START);
     nh_writer *writer = nh_writer_create();
     nh_breaker_write(breaker, writer, 100, START);
@@ -212,11 +215,11 @@ static void is_bounded(void) {
     nh_breaker *breaker = nh_breaker_create(64, 1, NULL, NULL);
     char key[16];
     uint64_t token;
-    double seconds;
+    nh_refusal refusal;
     for (int i = 0; i < 1000; i++) { /* far more that fail than there is room */
         int length = snprintf(key, sizeof key, "host-%d", i);
         for (int n = 0; n < 6; n++)
-            if (nh_breaker_before(breaker, key, (size_t)length, START, &token, &seconds) !=
+            if (nh_breaker_before(breaker, key, (size_t)length, START, &token, &refusal) !=
                 NH_REFUSED)
                 nh_breaker_after(breaker, key, (size_t)length, token, NH_OUTCOME_FAILURE, START);
     }
@@ -240,11 +243,11 @@ static void count_opened(void *user, const nh_breaker_change *change) {
 
 static void *fail_and_probe(void *user) {
     uint64_t token, now = *(uint64_t *)user;
-    double seconds;
+    nh_refusal refusal;
     for (int i = 0; i < 1000; i++)
-        if (nh_breaker_before(shared, "h", 1, START, &token, &seconds) == NH_GO)
+        if (nh_breaker_before(shared, "h", 1, START, &token, &refusal) == NH_GO)
             nh_breaker_after(shared, "h", 1, token, NH_OUTCOME_FAILURE, START);
-    probes += nh_breaker_before(shared, "h", 1, now, &token, &seconds) == NH_PROBE;
+    probes += nh_breaker_before(shared, "h", 1, now, &token, &refusal) == NH_PROBE;
     return NULL;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/core/clock.h"
 #include "spec/unit/check.h"
 
 static nh_doc *parse(const char *json) {
@@ -49,11 +50,11 @@ static void after(const char *request, const char *response, nh_breaker_state st
     nh_doc *asked = parse(request), *answer = parse(response);
     nh_lane_view view;
     nh_pass pass = {.slot = {.granted = granted}};
-    double seconds;
+    nh_refusal refusal;
     nh_gate_address(&pass, nh_doc_root(asked));
     for (int i = 0; i < 5; i++) {
-        CHECK(nh_gate_enter(&gate, &pass, NH_NORMAL, 1));
-        CHECK(nh_gate_go(&gate, &pass, 1, &seconds));
+        CHECK(nh_gate_enter(&gate, &pass, NULL, NH_NORMAL, 1));
+        CHECK_INT(nh_gate_go(&gate, &pass, 1, &refusal), NH_PASSED);
         nh_gate_leave(&gate, &pass, nh_doc_root(answer), 1);
     }
     CHECK_INT(nh_breaker_look(gate.breakers, pass.key, pass.length, 1, NULL), state);
@@ -90,11 +91,11 @@ static void gives_back_what_a_cancelled_one_holds(void) {
         .lanes = nh_lanes_create((nh_lane_options){.least = 1, .start = 1, .most = 1}, 0, NULL),
         .breakers = nh_breaker_create(0, 1, NULL, NULL)};
     nh_pass first = {.slot = {.granted = granted}, .key = "h", .length = 1}, second = first;
-    double seconds;
-    CHECK(nh_gate_enter(&gate, &first, NH_NORMAL, 1));
-    CHECK(!nh_gate_enter(&gate, &second, NH_NORMAL, 1));
+    nh_refusal refusal;
+    CHECK(nh_gate_enter(&gate, &first, NULL, NH_NORMAL, 1));
+    CHECK(!nh_gate_enter(&gate, &second, NULL, NH_NORMAL, 1));
     CHECK(nh_gate_cancel(&gate, &second));
-    CHECK(nh_gate_go(&gate, &first, 1, &seconds));
+    CHECK_INT(nh_gate_go(&gate, &first, 1, &refusal), NH_PASSED);
     nh_gate_leave(&gate, &first, NULL, 1);
     nh_gate_leave(&gate, &first, NULL, 1); /* nothing is owed any more */
     nh_lane_figures figures;
@@ -104,9 +105,194 @@ static void gives_back_what_a_cancelled_one_holds(void) {
     nh_breaker_destroy(gate.breakers);
 }
 
+/* A host that has failed five times, and passes that wait for it. */
+enum { WAITING = 100, PATIENCE = 60 };
+static const char host[] = "h:1";
+static nh_doc *fine, *failed;
+static nh_pass waiting[WAITING];
+static int calls[4 * WAITING], called, alarms;
+
+static void note(nh_slot *slot) {
+    calls[called++ % (4 * WAITING)] = (int)((nh_pass *)(void *)slot - waiting);
+}
+
+static void ring(void *user) {
+    (void)user;
+    alarms++;
+}
+
+static uint64_t at(double seconds) {
+    return (uint64_t)((1000 + seconds) * (double)NH_SECOND);
+}
+
+static nh_pass pass_to(const char *key) {
+    return (nh_pass){.slot = {.granted = note}, .key = key, .length = strlen(key)};
+}
+
+static nh_gate open_gate(void) {
+    nh_gate gate = {
+        .lanes = nh_lanes_create((nh_lane_options){.patience = PATIENCE * NH_SECOND}, 0, NULL),
+        .breakers = nh_breaker_create(0, 1, NULL, NULL)};
+    nh_refusal refusal;
+    fine = parse("{\"status\":200}");
+    failed = parse("{\"error\":\"network\"}");
+    called = alarms = 0;
+    nh_lanes_watch(gate.lanes, ring, NULL);
+    CHECK(nh_lanes_tick(gate.lanes, at(0)) == UINT64_MAX);
+    for (int i = 0; i < 5; i++) {
+        nh_pass pass = pass_to(host);
+        CHECK(nh_gate_enter(&gate, &pass, "a", NH_NORMAL, at(0)));
+        CHECK_INT(nh_gate_go(&gate, &pass, at(0), &refusal), NH_PASSED);
+        nh_gate_leave(&gate, &pass, nh_doc_root(failed), at(0));
+    }
+    return gate;
+}
+
+static void close_gate(nh_gate *gate) {
+    nh_lane_figures figures;
+    nh_lanes_read(gate->lanes, &figures);
+    CHECK_INT((long long)figures.held, 0);
+    CHECK_INT((long long)figures.waiting, 0);
+    nh_lanes_destroy(gate->lanes);
+    nh_breaker_destroy(gate->breakers);
+    nh_doc_unref(fine);
+    nh_doc_unref(failed);
+}
+
+/* All of them want to go; the first finds the breaker open. */
+static void queue_up(nh_gate *gate, int count, double when) {
+    nh_refusal refusal;
+    for (int i = 0; i < count; i++) {
+        waiting[i] = pass_to(host);
+        waiting[i].slot.ready = at(when);
+        CHECK_INT(nh_gate_enter(gate, &waiting[i], "a", NH_NORMAL, at(when)), i == 0);
+        if (i == 0)
+            CHECK_INT(nh_gate_go(gate, &waiting[i], at(when), &refusal), NH_WAITS_OUTSIDE);
+    }
+    CHECK_INT(called, 0);
+    CHECK_INT(alarms, 1);
+}
+
+static void lets_one_try_a_host_that_is_left_alone_and_then_more_and_more(void) {
+    nh_gate gate = open_gate();
+    nh_refusal refusal;
+    queue_up(&gate, WAITING, 1);
+    uint64_t next = nh_lanes_tick(gate.lanes, at(1));
+    CHECK(next > at(3) && next <= at(5)); /* the breaker's time */
+    CHECK(nh_lanes_tick(gate.lanes, next - 1) == next);
+    CHECK_INT(called, 0);
+    CHECK(nh_lanes_tick(gate.lanes, next) == UINT64_MAX);
+    CHECK_INT(called, 1);
+    CHECK_INT(calls[0], 0); /* who tried first goes first */
+    int done = 0, at_once[8];
+    for (int round = 0; round < 8; round++) { /* each answers, and those who follow go */
+        at_once[round] = called - done;
+        for (int end = called; done < end; done++) {
+            nh_pass *pass = &waiting[calls[done]];
+            CHECK_INT(calls[done], done); /* in order */
+            CHECK_INT(nh_gate_go(&gate, pass, next, &refusal), NH_PASSED);
+            nh_gate_leave(&gate, pass, nh_doc_root(fine), next);
+        }
+    }
+    static const int wanted[] = {1, 1, 1, 2, 4, 8, 16, 32}; /* three probes, then twice as many */
+    CHECK(memcmp(at_once, wanted, sizeof wanted) == 0);
+    for (; done < called; done++)
+        nh_gate_leave(&gate, &waiting[calls[done]], nh_doc_root(fine), next);
+    CHECK_INT(called, WAITING);
+    close_gate(&gate);
+}
+
+static void a_probe_that_fails_keeps_the_others_where_they_are(void) {
+    nh_gate gate = open_gate();
+    nh_refusal refusal;
+    queue_up(&gate, 3, 1);
+    uint64_t now = nh_lanes_tick(gate.lanes, at(1));
+    nh_lanes_tick(gate.lanes, now);
+    CHECK_INT(nh_gate_go(&gate, &waiting[0], now, &refusal), NH_PASSED);
+    nh_gate_leave(&gate, &waiting[0], nh_doc_root(failed), now);
+    CHECK_INT(called, 2); /* one asks, and knows for all */
+    CHECK_INT(nh_gate_go(&gate, &waiting[1], now, &refusal), NH_WAITS_OUTSIDE);
+    uint64_t next = nh_lanes_tick(gate.lanes, now);
+    CHECK(next > now + 7 * NH_SECOND && next <= now + 10 * NH_SECOND);
+    CHECK_INT(called, 2);
+    CHECK(nh_gate_cancel(&gate, &waiting[1]) && nh_gate_cancel(&gate, &waiting[2]));
+    CHECK(nh_lanes_tick(gate.lanes, next) == UINT64_MAX); /* nobody is left */
+    CHECK_INT(called, 2);
+    close_gate(&gate);
+}
+
+static void who_has_waited_long_enough_is_turned_away(void) {
+    nh_gate gate = open_gate();
+    nh_refusal refusal;
+    queue_up(&gate, WAITING, 1);
+    uint64_t now = at(1);
+    int done = 0, ended = 0, turned_away = 0;
+    while (ended < WAITING && now < at(200)) {
+        int before = called;
+        uint64_t next = nh_lanes_tick(gate.lanes, now);
+        CHECK(called - before <= 65); /* not all at once */
+        for (; done < called; done++) {
+            nh_pass *pass = &waiting[calls[done]];
+            nh_passage passage = nh_gate_go(&gate, pass, now, &refusal);
+            if (passage == NH_PASSED)
+                nh_gate_leave(&gate, pass, nh_doc_root(failed), now); /* a probe, as all before */
+            ended += passage != NH_WAITS_OUTSIDE;
+            if (passage != NH_TURNED_AWAY)
+                continue;
+            turned_away++;
+            CHECK(now >= at(PATIENCE + 1) && now < at(PATIENCE + 2));
+            CHECK(refusal.since == at(0) && refusal.seconds > 0);
+        }
+        next = called > before ? nh_lanes_tick(gate.lanes, now) : next;
+        now = next > now && next != UINT64_MAX ? next : now;
+    }
+    CHECK_INT(ended, WAITING);
+    CHECK(turned_away > WAITING - 10);
+    while (nh_lanes_tick(gate.lanes, now) != UINT64_MAX)
+        now += NH_SECOND;
+    close_gate(&gate);
+}
+
+static void who_has_another_way_does_not_wait(void) {
+    nh_gate gate = open_gate();
+    nh_refusal refusal;
+    nh_pass hasty = pass_to(host), late = hasty;
+    hasty.slot.hasty = late.slot.hasty = true;
+    CHECK(nh_gate_enter(&gate, &hasty, "a", NH_NORMAL, at(1)));
+    CHECK_INT(nh_gate_go(&gate, &hasty, at(1), &refusal), NH_TURNED_AWAY);
+    queue_up(&gate, 1, 1);
+    CHECK(nh_gate_enter(&gate, &late, "a", NH_NORMAL, at(1)));
+    CHECK_INT(nh_gate_go(&gate, &late, at(1), &refusal), NH_TURNED_AWAY);
+    CHECK(nh_gate_cancel(&gate, &waiting[0]));
+    while (nh_lanes_tick(gate.lanes, at(10)) != UINT64_MAX)
+        ;
+    close_gate(&gate);
+}
+
+static void accounts_of_one_host_have_lanes_of_their_own(void) {
+    nh_gate gate = {.lanes = nh_lanes_create((nh_lane_options){.start = 1, .most = 1}, 0, NULL)};
+    nh_pass first = pass_to(host), second = first, other = first;
+    CHECK(nh_gate_enter(&gate, &first, "a", NH_NORMAL, 1));
+    CHECK(!nh_gate_enter(&gate, &second, "a", NH_NORMAL, 1));
+    CHECK(nh_gate_enter(&gate, &other, "b", NH_NORMAL, 1));
+    nh_lane_view view;
+    nh_lane_look(gate.lanes, "a h:1", 5, 1, &view);
+    CHECK_INT(view.held, 1);
+    CHECK_INT(view.waiting[NH_NORMAL], 1);
+    CHECK(nh_gate_cancel(&gate, &second));
+    nh_gate_leave(&gate, &first, NULL, 1);
+    nh_gate_leave(&gate, &other, NULL, 1);
+    nh_lanes_destroy(gate.lanes);
+}
+
 int main(void) {
     RUN(finds_the_host_of_a_request);
     RUN(hears_what_an_answer_says_of_its_host);
     RUN(gives_back_what_a_cancelled_one_holds);
+    RUN(lets_one_try_a_host_that_is_left_alone_and_then_more_and_more);
+    RUN(a_probe_that_fails_keeps_the_others_where_they_are);
+    RUN(who_has_waited_long_enough_is_turned_away);
+    RUN(who_has_another_way_does_not_wait);
+    RUN(accounts_of_one_host_have_lanes_of_their_own);
     return check_end();
 }
