@@ -8,6 +8,8 @@
 #include "runtime/core/doc.h"
 
 enum { HOSTS_SHOWN = 1000 };
+#define SLOW_COMMIT NH_SECOND        /* what accepts a message in less is not slow */
+#define SLOW_FOR    (10 * NH_SECOND) /* after such a commit */
 
 /* What hosts and platforms are asked for; zeros of what the configuration has turned off. */
 typedef struct gates {
@@ -82,6 +84,42 @@ static void put_journal(nh_hub *hub, nh_writer *writer) {
     nh_writer_cstring(writer, stats.trouble ? stats.why : "");
 }
 
+/* What becomes of a message that is handed to the journal now, in a word. */
+static const char *journal_state(const nh_store_stats *stats, uint64_t now) {
+    uint64_t since = stats->writing_since;
+    bool slow = (since > 0 && now > since && now - since >= SLOW_COMMIT) ||
+                (stats->commit_seconds * (double)NH_SECOND >= (double)SLOW_COMMIT &&
+                 now < stats->written_at + SLOW_FOR);
+    return stats->broken    ? "broken"
+           : stats->full    ? "full"
+           : stats->trouble ? "trouble"
+           : slow           ? "slow"
+                            : "ok";
+}
+
+/* {state, …}: how the journal is doing. */
+static void put_journal_health(nh_hub *hub, nh_writer *writer, uint64_t now) {
+    nh_store_stats stats;
+    nh_hub_journal_stats(hub, &stats);
+    bool error = stats.why[0] != '\0';
+    nh_writer_cstring(writer, "journal");
+    nh_writer_map(writer, error ? 8 : 7);
+    nh_writer_cstring(writer, "state");
+    nh_writer_cstring(writer, journal_state(&stats, now));
+    put(writer, "rows", stats.depth);
+    nh_writer_cstring(writer, "oldest");
+    nh_writer_real(writer, age_of(stats.oldest));
+    put(writer, "bytes", stats.bytes);
+    put(writer, "most", stats.most);
+    put(writer, "dead", stats.dead);
+    nh_writer_cstring(writer, "commit_seconds");
+    nh_writer_real(writer, stats.commit_seconds);
+    if (error) {
+        nh_writer_cstring(writer, "last_error");
+        nh_writer_cstring(writer, stats.why);
+    }
+}
+
 nh_doc *nh_hub_stats(nh_hub *hub) {
     nh_queue_figures queue;
     nh_pool_figures pool;
@@ -137,7 +175,9 @@ nh_doc *nh_hub_health(nh_hub *hub) {
     if (!writer)
         return NULL;
     uint64_t now = nh_monotonic();
-    nh_writer_map(writer, 3);
+    nh_writer_map(writer, hub->journal.store ? 4 : 3);
+    if (hub->journal.store)
+        put_journal_health(hub, writer, now);
     nh_writer_cstring(writer, "seen");
     nh_health_write(hub->health, hub->work.gate.lanes, writer, now);
     nh_writer_cstring(writer, "breakers");

@@ -267,7 +267,8 @@ NH_API nh_doc *nh_hub_stats(nh_hub *hub);
 /* How the platform accounts and targets that were tried are doing, from their own attempts:
  * {seen = {platforms = {account = view}, targets = {target = view}, left_out}, breakers = {host =
  * {state, retry_in, failures}}, lanes = {"account host" = {limit, in_flight, waiting, oldest}}};
- * see docs/operations.md for a view. NULL only when out of memory. Blocks: never. */
+ * see docs/operations.md for a view; with a journal also journal = {state, rows, oldest, bytes,
+ * most, dead, commit_seconds, last_error}. NULL only when out of memory. Blocks: never. */
 NH_API nh_doc *nh_hub_health(nh_hub *hub);
 
 /* Counters and gauges in the text format of Prometheus (0.0.4), NUL-terminated; `length` may be

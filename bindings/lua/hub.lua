@@ -141,6 +141,7 @@ native["notifyhub.hub"].__close = function(self) close(self) end
 -- How much of what was tried must have been delivered.
 local HEALTHY, DEGRADED = 0.95, 0.5
 local FULL = 0.9 -- of the queue
+local TAKES = { ok = true, slow = true } -- states of a journal that takes messages
 
 -- What the figures since the hub was opened say. Nothing tried yet is `unknown`, not healthy; a
 -- message that its sender cancelled says nothing about health.
@@ -151,18 +152,18 @@ function Hub:health()
   local queued = queue.low + queue.normal + queue.high + queue.urgent
   local tried = figures.delivered + figures.partial + figures.failed + figures.expired
   local rate = tried > 0 and figures.delivered / tried or nil
+  local seen = native.health(self)
   local status = "unknown"
   if state.closed then
     status = "closed"
-  elseif queued >= FULL * queue.capacity then
+  elseif queued >= FULL * queue.capacity or seen.journal and not TAKES[seen.journal.state] then
     status = "degraded"
   elseif rate then
     status = rate >= HEALTHY and "healthy" or rate >= DEGRADED and "degraded" or "unhealthy"
   end
-  local seen = native.health(self)
   return {
     platforms = seen.seen.platforms, targets = seen.seen.targets, left_out = seen.seen.left_out,
-    breakers = seen.breakers, lanes = seen.lanes,
+    breakers = seen.breakers, lanes = seen.lanes, journal = seen.journal,
     status = status, success_rate = rate, uptime = figures.uptime,
     accepted = figures.accepted, pending = figures.pending, queued = queued,
     in_flight = figures.workers.in_flight, workers = figures.workers.count,

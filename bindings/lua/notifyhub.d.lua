@@ -323,7 +323,18 @@ function Hub:metrics() end
 ---@field targets table<string, notifyhub.View> by target, without secrets
 ---@field breakers table<string, table> by host: state ("open", "half-open"), retry_in (seconds), failures
 ---@field lanes table<string, notifyhub.Lane> by account and host: "slack hooks.slack.com"
+---@field journal? notifyhub.JournalHealth absent without one
 ---@field left_out integer accounts and targets that are not shown: over a thousand
+
+---@class notifyhub.JournalHealth
+---@field state "ok"|"slow"|"full"|"trouble"|"broken" the last three take no messages; broken: until it is opened anew
+---@field rows integer messages that it keeps
+---@field oldest number seconds since the first of them was accepted
+---@field bytes integer used
+---@field most integer of so many
+---@field dead integer dead letters
+---@field commit_seconds number that the last group commit took
+---@field last_error? string absent when the last write went well
 
 ---@class notifyhub.Lane what an account gets at a host
 ---@field limit integer transfers that it gets at once

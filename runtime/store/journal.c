@@ -448,6 +448,7 @@ static nh_store *open_journal(const nh_store_options *options, nh_error *error) 
         goto fail_lock;
     if (nh_journal_db_open(&j->db, path, options, error))
         goto fail_poison;
+    j->crowded = UINT64_MAX;
     j->stats.most = j->db.pages_most * j->db.page_size;
     if (count_crashes(j, error) || nh_journal_writer_start(j, error))
         goto fail_db;

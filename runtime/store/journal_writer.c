@@ -165,6 +165,7 @@ static void judge(nh_journal *j, int code, char why[NH_ERROR_MESSAGE_MAX]) {
     nh_error error = {.code = NH_OK};
     if (code)
         nh_journal_explain(j->db.sqlite, code, j->db.path, &error);
+    j->disk_full = (code & 0xff) == SQLITE_FULL;
     pthread_mutex_lock(&j->lock);
     nh_err before = j->stats.trouble;
     bool was_broken = j->stats.broken;
@@ -192,6 +193,7 @@ static void publish(nh_journal *j, uint64_t refused) {
     j->stats.bytes = j->used * j->db.page_size;
     if (look)
         j->stats.oldest = oldest;
+    j->stats.full = j->disk_full || j->used >= j->crowded;
     j->stats.depth = j->db.now.depth;
     j->stats.dead = j->db.now.dead;
     j->stats.dead_lost = j->db.now.dead_lost;
@@ -259,9 +261,25 @@ static void forget_kept(nh_journal *j, part written) {
 }
 
 /* Writes the batches (a list) with a part of what is kept, in one transaction. */
+static void begin_commit(nh_journal *j) {
+    pthread_mutex_lock(&j->lock);
+    j->stats.writing_since = nh_monotonic();
+    pthread_mutex_unlock(&j->lock);
+}
+
+static void end_commit(nh_journal *j) {
+    uint64_t now = nh_monotonic();
+    pthread_mutex_lock(&j->lock);
+    j->stats.commit_seconds = (double)(now - j->stats.writing_since) / (double)NH_SECOND;
+    j->stats.written_at = now;
+    j->stats.writing_since = 0;
+    pthread_mutex_unlock(&j->lock);
+}
+
 static int write_group(nh_journal *j, nh_store_batch *batches, char why[NH_ERROR_MESSAGE_MAX]) {
     const part kept_part = next_part(j);
     size_t keys = 0;
+    begin_commit(j);
     int code = nh_journal_begin(&j->db);
     if (!code)
         code = apply_kept(j, kept_part);
@@ -276,6 +294,7 @@ static int write_group(nh_journal *j, nh_store_batch *batches, char why[NH_ERROR
     }
     if (!code)
         code = nh_journal_commit(&j->db);
+    end_commit(j);
     judge(j, code, why);
     if (code) {
         nh_journal_rollback(&j->db);
@@ -340,6 +359,10 @@ static void write_batches(nh_journal *j, nh_store_batch *list) {
         } else if (group && write_group(j, group, why)) {
             failed = NH_E_JOURNAL;
         }
+        if (no_room)
+            j->crowded = j->used;
+        else if (group && !failed)
+            j->crowded = UINT64_MAX;
         /* Who is told finds it in the stats, too. */
         publish(j, (failed ? count_items(group) : 0) + count_items(no_room));
         finish(group, failed, why);

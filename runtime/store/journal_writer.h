@@ -94,6 +94,8 @@ struct nh_journal {
     bool stale;           /* stats.oldest may be wrong */
     uint64_t prune_at;
     uint64_t used;    /* pages, after the last commit */
+    uint64_t crowded; /* so many were used when a batch found no room; UINT64_MAX: none has */
+    bool disk_full;   /* the last commit met a full disk */
     size_t keys_new;  /* dedupe keys since the last step of pruning */
     nh_err unflushed; /* what was left when it stopped */
 };

@@ -165,6 +165,10 @@ typedef struct nh_store_stats {
     double oldest;             /* created_at of the oldest row; 0 = no row */
     nh_err trouble;            /* NH_OK, or NH_E_JOURNAL when the last write failed: */
     bool broken;               /* and nothing is written until it is opened anew */
+    bool full;                 /* messages found no room, on the disk or below `most` */
+    uint64_t writing_since; /* monotonic ns at which a commit began that is under way; 0 = none */
+    uint64_t written_at;    /* monotonic ns at which the last one ended; 0 = there was none */
+    double commit_seconds;  /* that it took */
     char why[256];
 } nh_store_stats;
 

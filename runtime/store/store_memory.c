@@ -83,6 +83,7 @@ static nh_err enqueue(nh_store *store, nh_store_batch *batch, nh_error *error) {
             take_back(m, batch, i + 1);
     m->stats.commits += !failed;
     m->stats.refused += failed ? batch->count : 0;
+    m->stats.full = failed == NH_E_JOURNAL;
     nh_memory_unlock(m);
     batch->done(batch, failed, failed ? why : NULL);
     return NH_OK;

@@ -42,6 +42,33 @@ describe("a hub with a journal", function()
     support.eventually(function() return hub:stats().journal.depth == 0 end)
   end
 
+  it("tells in health() how its journal is doing, and when it is full", function()
+    local hub = open { queue = { journal = directory .. "/journal.db", journal_bytes = 1048576 } }
+    local journal = hub:health().journal
+    assert.same({ "ok", 0, 0, 0, 1048576 }, { journal.state, journal.rows, journal.oldest, journal.dead, journal.most })
+    assert.is_nil(journal.last_error)
+    local handles, body = {}, ("x"):rep(5000)
+    local code, _
+    local later = os.time() + 3600
+    repeat
+      handles[#handles + 1], _, code = hub:send_async(message { body = body, deliver_at = later })
+    until code or #handles == 1000
+    assert.equal("journal", code)
+    local health = hub:health()
+    journal = health.journal
+    assert.same({ "full", #handles, "degraded" }, { journal.state, journal.rows, health.status })
+    assert.is_true(journal.bytes > 524288 and journal.bytes <= journal.most, journal.bytes)
+    assert.is_true(journal.commit_seconds > 0 and journal.commit_seconds < 60)
+    support.eventually(function() return hub:health().journal.oldest > 0 end)
+    for _, handle in ipairs(handles) do handle:cancel() end
+    support.eventually(function()
+      journal = hub:health().journal
+      return journal.state ~= "full" and journal.rows == 0
+    end)
+    assert.truthy(hub:send_async(message { body = body, deliver_at = later }))
+    assert.is_nil(support.hub({}):health().journal)
+  end)
+
   it("keeps what a close did not let end, and sends it when it is opened again", function()
     local hub = open()
     local handle = assert(hub:send_async(message { deliver_at = os.time() + 3, id = "kept" }))

@@ -426,6 +426,13 @@ static void a_sync_that_fails_while_the_log_is_moved_ends_accepting(void) {
     free(packed);
 }
 
+/* Without waiting for what is being written. */
+static nh_store_stats as_it_is(nh_store *store) {
+    nh_store_stats stats;
+    ops->stats(store, &stats);
+    return stats;
+}
+
 static void a_full_disk_refuses_at_once_keeps_acks_and_recovers(void) {
     support_row rows[8];
     nh_store *store = fresh((nh_store_options){.vfs = "powerloss"});
@@ -439,13 +446,34 @@ static void a_full_disk_refuses_at_once_keeps_acks_and_recovers(void) {
     CHECK_INT(support_lease(store, rows, 8, NULL), 1); /* deliveries go on */
     CHECK_INT(rows[0].number, 3);
     await_trouble(store, true);
+    CHECK(as_it_is(store).full);
     powerloss.full = false;
     await_trouble(store, false); /* by itself */
+    CHECK(!as_it_is(store).full);
     CHECK_INT(support_lease_wait(store, rows, 8), 1);
     CHECK_INT(rows[0].number, 2);
     CHECK_INT(rows[0].attempts, 1);
     CHECK_INT(support_fill(store, 10, 1, NH_NORMAL, false), NH_OK);
     CHECK_INT(support_stats(store).depth, 3);
+    support_close(store);
+}
+
+static void tells_how_long_a_commit_took_and_that_one_is_under_way(void) {
+    nh_store *store = fresh((nh_store_options){.vfs = "powerloss"});
+    powerloss.sync_ms = 60;
+    uint64_t began = nh_monotonic();
+    CHECK_INT(support_fill(store, 1, 1, NH_NORMAL, false), NH_OK);
+    nh_store_stats stats = support_stats(store);
+    CHECK(stats.commit_seconds >= 0.06 && stats.written_at >= began);
+    CHECK_INT(stats.writing_since, 0);
+    support_row row;
+    CHECK_INT(support_lease(store, &row, 1, NULL), 1);
+    powerloss.sync_ms = 300;
+    CHECK_INT(ops->ack(store, &row.row, 1), NH_OK); /* nobody waits for that one */
+    for (int i = 0; i < 1000 && !as_it_is(store).writing_since; i++)
+        usleep(1000);
+    CHECK(as_it_is(store).writing_since > began);
+    powerloss.sync_ms = 0;
     support_close(store);
 }
 
@@ -534,6 +562,7 @@ int main(int count, char **arguments) {
     RUN(a_failed_sync_ends_accepting_and_nothing_is_called_durable);
     RUN(a_sync_that_fails_while_the_log_is_moved_ends_accepting);
     RUN(a_full_disk_refuses_at_once_keeps_acks_and_recovers);
+    RUN(tells_how_long_a_commit_took_and_that_one_is_under_way);
     RUN(what_piled_up_while_the_disk_was_full_is_written_in_parts);
     RUN(a_full_file_system_refuses_and_recovers);
     support_remove();

@@ -20,6 +20,7 @@ static struct {
     bool lie;               /* a sync says that it was done and does nothing */
     atomic_int sync_fails;  /* so many syncs fail from now on */
     atomic_int main_fails;  /* so many of the journal's own file: its log is being moved there */
+    atomic_int sync_ms;     /* a sync takes so long */
     atomic_bool full;       /* the disk is full: nothing grows, nothing is written */
     atomic_int cut_at_sync; /* > 0: the power goes at that sync, counting down */
     unsigned seed;
@@ -136,6 +137,8 @@ static int powerloss_truncate(sqlite3_file *file, sqlite3_int64 size) {
 
 static int powerloss_sync(sqlite3_file *file, int flags) {
     powerloss_file *f = powerloss_of(file);
+    if (powerloss.sync_ms > 0)
+        usleep((useconds_t)powerloss.sync_ms * 1000);
     if (powerloss.sync_fails > 0) {
         powerloss.sync_fails--;
         return SQLITE_IOERR_FSYNC;
