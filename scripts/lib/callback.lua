@@ -72,7 +72,7 @@ local function handed_over(context)
     return message
   end
   message = context.message
-  local kept = { id = context.id, created_at = message.created_at, priority = message.priority }
+  local kept = { id = message.id, created_at = message.created_at, priority = message.priority }
   if context.names or message.timeout or message.deliver_at or message.expires_at or message.dedupe_key then
     for index = 1, #KEPT do
       local name = KEPT[index]

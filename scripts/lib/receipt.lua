@@ -19,8 +19,10 @@ end
 function M.result(entry, code, text)
   local each = entry.result
   if not each and entry.delivered then
-    each = { ok = true, status_code = entry.delivered, latency = entry.latency, waited = entry.waited }
-    each.platform, each.target, each.attempts = entry.account.adapter.name, entry.shown, entry.attempts
+    each = {
+      ok = true, status_code = entry.delivered, platform = entry.account.adapter.name, target = entry.shown,
+      attempts = entry.attempts, latency = entry.latency, waited = entry.waited,
+    }
   elseif not each then
     each = { ok = false, code = code or "internal", error = text or "the delivery did not end" }
   end
