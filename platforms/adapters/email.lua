@@ -298,12 +298,10 @@ local function headers_of(delivery, sender, to, copied)
       add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
     end
   end
-  if account.headers or options.headers then
-    for _, more in ipairs { account.headers or {}, options.headers or {} } do
-      local ok, message = own_headers(headers, more)
-      if not ok then
-        return nil, message, "invalid"
-      end
+  for _, more in pairs { account.headers, options.headers } do
+    local ok, message = own_headers(headers, more)
+    if not ok then
+      return nil, message, "invalid"
     end
   end
   for _, header in ipairs(headers) do
@@ -537,10 +535,6 @@ return {
       return nil, message, code
     end
     local plain, html = contents_of(delivery)
-    local attachments = {}
-    for index, attachment in ipairs(delivery.attachments) do
-      attachments[index] = attachment
-    end
     local return_path = account.return_path and addresses.parse(account.return_path, "return_path")
     return {
       host = server.host, port = server.port, security = server.security,
@@ -548,7 +542,7 @@ return {
       user = server.user, password = account.password,
       from = (return_path or sender).address,
       recipients = (envelope_of(to, copied.cc, copied.bcc)),
-      headers = headers, text = plain, html = html, attachments = attachments,
+      headers = headers, text = plain, html = html, attachments = delivery.attachments,
       dsn = account.dsn, hello = account.hello, verify = account.verify, ca_file = account.ca_file,
       timeout = account.timeout, connect_timeout = account.connect_timeout,
     }

@@ -85,7 +85,8 @@ describe("scripts/examples/rules", function()
     for _, part in ipairs(mail.parts) do
       texts[part.type] = part.text
     end
-    assert.equal(request.text, texts["text/plain"])
+    local text = request.text -- a mail that is nothing but a text ends its last line
+    assert.equal(mail.shape == "plain" and text:gsub("\n$", "") .. "\n" or text, texts["text/plain"])
     assert.equal(request.html, texts["text/html"])
   end
 
