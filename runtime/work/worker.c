@@ -220,8 +220,8 @@ static void deadline_passed(nh_timer *timer) {
 
 /* When a message could first have gone. `zero` is the wall clock's time at monotonic 0. */
 static uint64_t ready_at(const nh_message *message, double zero) {
-    double at =
-        message->deliver_at > message->created_at ? message->deliver_at : message->created_at;
+    double due = nh_message_times(message)->deliver_at;
+    double at = due > message->created_at ? due : message->created_at;
     return at > zero ? (uint64_t)((at - zero) * (double)NH_SECOND) : 0;
 }
 
