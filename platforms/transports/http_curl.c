@@ -259,6 +259,7 @@ static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     if (failed)
         return failed;
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, own->base.transfer->fresh ? 1L : 0L);
     if (request->timeout <= 0) {
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
         curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, (long)QUIET_SECONDS);

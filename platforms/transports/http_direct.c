@@ -482,7 +482,8 @@ static void open_for(nh_http_direct *direct, nh_http_origin *origin,
 /* Serves an exchange: `head` has its request, composed. The origin is the caller's to hold. */
 static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exchange *exchange) {
     nh_http_connection *own;
-    while ((own = nh_http_pool_take(direct->pool, origin))) {
+    bool fresh = exchange->base.transfer->fresh;
+    while (!fresh && (own = nh_http_pool_take(direct->pool, origin))) {
         own->exchange = *exchange;
         exchange->base.transfer->state = &own->exchange.base;
         if (write_request(own))

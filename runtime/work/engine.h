@@ -41,6 +41,7 @@ typedef struct nh_op {
     /* Of a transfer: it is refused rather than waiting for a host that does not answer, because
      * there is something else to be done. */
     bool hasty;
+    bool fresh;          /* the host's: its last transfer failed on the network; see nh_transfer */
     bool sole;           /* it is all that its message is about, and no rule decided that */
     const char *account; /* of a transfer, NULL: none; borrowed for that call */
     uint64_t lane;       /* the host's: which lane the last transfer went through; 0: none */

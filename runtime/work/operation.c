@@ -141,8 +141,16 @@ static void pending_ended(nh_deferred *deferred) {
     nh_doc_unref(response);
 }
 
+static bool is_network_failure(const nh_value *response) {
+    const char *name = nh_err_name(NH_E_NETWORK);
+    size_t length;
+    const char *error = nh_value_bytes(nh_value_get(response, "error"), &length);
+    return error && length == strlen(name) && memcmp(error, name, length) == 0;
+}
+
 static void transfer_done(nh_transfer *transfer, nh_doc *response) {
     pending *p = (pending *)((char *)transfer - offsetof(pending, transfer));
+    p->op->fresh = is_network_failure(nh_doc_root(response));
     p->response = response;
     p->started = false;
     nh_gate_leave(&p->operations->work->gate, &p->pass, nh_doc_root(response),
@@ -304,6 +312,7 @@ nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_er
     p->request = request;
     p->ended.call = pending_ended;
     p->transfer.done = transfer_done;
+    p->transfer.fresh = op->fresh;
     p->pass.slot.granted = granted;
     p->pass.slot.again = op->again;
     p->pass.slot.hasty = op->hasty;

@@ -26,6 +26,9 @@ typedef struct nh_transfer nh_transfer;
 struct nh_transfer {
     void (*done)(nh_transfer *transfer, nh_doc *response); /* takes response; set by the worker */
     void *state; /* the transport's; NULL when not started */
+    /* Set by the worker: over a connection of its own, for the last one it had did not hold, and
+     * those that are kept to the same server may not either. */
+    bool fresh;
 };
 
 /* Which way the requests of all workers' instances went: figures, of no consequence. */

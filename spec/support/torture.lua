@@ -20,7 +20,7 @@ local sanitizer = os.getenv "NH_SANITIZE"
 M.sanitized = sanitizer ~= nil and sanitizer ~= ""
 M.strict = not M.sanitized and not os.getenv "NH_TOLERANT"
 -- How much longer what is bounded by the clock may take here.
-M.slow = M.sanitized and 10 or 1
+M.slow = M.sanitized and 10 or M.strict and 1 or 3
 
 local wrong = 0
 

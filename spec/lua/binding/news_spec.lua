@@ -23,7 +23,7 @@ describe("hub:on_breaker", function()
     local port = sink.http_port
     sink:stop()
     local target = ("json://127.0.0.1:%d/x"):format(port)
-    local hub = support.hub { retry = { attempts = 5, initial = 0.01 } }
+    local hub = support.hub { retry = { attempts = 5, initial = 0.01 }, breaker = { wait = 8 } }
     local changes = {}
     assert.equal(hub, hub:on_breaker(function(change) changes[#changes + 1] = change end))
     assert.equal("failed", hub:send({ title = "t", targets = { target } }, LONG).status)
@@ -45,7 +45,7 @@ describe("hub:on_breaker", function()
 
   it("is told what happened before it was set, and may send", function()
     local sink = support.sink()
-    local hub = support.hub { retry = { attempts = 5, initial = 0.01 } }
+    local hub = support.hub { retry = { attempts = 5, initial = 0.01 }, breaker = { wait = 1 } }
     hub:send({ title = "t", targets = { support.refused } }, LONG)
     local told
     hub:on_breaker(function(change)
@@ -120,7 +120,7 @@ describe("a log", function()
     local hub = support.hub {
       log = { to = function(line) lines[#lines + 1] = line end, level = "debug" },
       platforms = { own = { platform = "webhook", url = "http://127.0.0.1:1/secret-path", bearer = "secret-bearer" } },
-      retry = { attempts = 6, initial = 0.01 },
+      retry = { attempts = 6, initial = 0.01 }, breaker = { wait = 1 },
     }
     hub:send({ title = "t", targets = { "own", "json://joe:secret-word@127.0.0.1:1/secret-token?+X=secret-header" } }, LONG)
     poll(hub, function() return #lines >= 3 end) -- two deliveries and the breaker

@@ -1,6 +1,7 @@
 -- How often an attempt is made again and when: who says so, how pauses grow, and what the platform itself asks for.
 local socket = require "socket"
 
+local hostile = require "spec.support.hostile"
 local rules = require "spec.support.rules"
 local support = require "spec.lua.binding.support"
 
@@ -212,4 +213,28 @@ describe("what may succeed later", function()
       assert.equal(again, require "notifyhub".codes[receipt.code])
     end)
   end
+end)
+
+describe("a retry after a connection that did not hold", function()
+  local sink
+  before_each(function() sink = hostile.start() end)
+  after_each(function()
+    support.finish()
+    sink:stop()
+  end)
+
+  it("goes over a fresh one, however many are kept to the same server", function()
+    local hub = support.hub { workers = { max = 1 } }
+    local target = sink:target "/end/second" -- each connection ends at its second request
+    local batch, warm = {}, 8
+    for index = 1, warm do
+      batch[index] = { title = hostile.mark("w" .. index), targets = { target }, retry = { attempts = 1 } }
+    end
+    assert(assert(hub:send_batch(batch)):wait(rules.LONG))
+    local receipt = assert(hub:send({
+      title = hostile.mark "last", targets = { target }, retry = { attempts = 2, initial = 0.01 },
+    }, rules.LONG))
+    assert.equal("delivered", receipt.status, receipt.error)
+    assert.equal(2, receipt.results[1].attempts)
+  end)
 end)

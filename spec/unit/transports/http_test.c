@@ -440,7 +440,7 @@ static void leaves_descriptors_of_others_alone(void) {
     CHECK(getsockname(full, (struct sockaddr *)&address, &length) == 0);
     for (int i = 0; i < FILL; i++) { /* what listens is full after the first, and answers no more */
         fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-        connect(fill[i], (struct sockaddr *)&address, length);
+        (void)!connect(fill[i], (struct sockaddr *)&address, length);
     }
     transport_open(&nh_http_transport, limits_now());
     CHECK_ERROR(ask(document("{'url':'http://localhost:%d/','connect_timeout':0.2}",
