@@ -116,11 +116,8 @@ bool nh_hub_journal_cancel(nh_hub *hub, nh_handle *handle) {
         return false;
     bool taken = nh_parked_cancel(hub->journal.parked, handle, store);
     nh_hub_store_leave(hub);
-    if (taken) {
-        atomic_store_explicit(&handle->stays, true,
-                              memory_order_relaxed); /* its ack is on the way */
+    if (taken)
         atomic_fetch_add_explicit(&hub->pending, 1, memory_order_seq_cst);
-    }
     return taken;
 }
 

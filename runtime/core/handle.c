@@ -46,10 +46,6 @@ static bool is_orphan(const nh_handle *handle) {
     return handle->fork_generation != nh_fork_generation() && nh_handle_state(handle) != NH_SETTLED;
 }
 
-static bool is_parked(const nh_handle *handle) {
-    return atomic_load_explicit(&handle->state, memory_order_relaxed) & NH_PARKED;
-}
-
 /* -------------------------------------------------------------- life cycle */
 
 nh_handle *nh_handle_create(nh_owner *owner, nh_message *message, nh_batch *batch, uint32_t index) {
@@ -75,7 +71,7 @@ nh_handle *nh_handle_ref(nh_handle *handle) {
 void nh_handle_unref(nh_handle *handle) {
     if (!handle || atomic_fetch_sub_explicit(&handle->refs, 1, memory_order_acq_rel) != 1)
         return;
-    if (is_parked(handle) && !is_orphan(handle))
+    if (nh_handle_is_parked(handle) && !is_orphan(handle))
         handle->owner->forget(handle->owner, handle);
     if (atomic_load_explicit(&handle->aside, memory_order_relaxed))
         nh_handle_unref(handle->first);
@@ -228,6 +224,10 @@ void nh_handle_settle_aside(nh_handle *handle, nh_err reason, const char *text, 
 
 /* ----------------------------------------------------------------- parking */
 
+bool nh_handle_is_parked(const nh_handle *handle) {
+    return atomic_load_explicit(&handle->state, memory_order_relaxed) & NH_PARKED;
+}
+
 nh_batch *nh_handle_park(nh_handle *handle) {
     stripe *own = stripe_of(handle);
     pthread_mutex_lock(&own->lock);
@@ -256,7 +256,7 @@ bool nh_handle_unpark(nh_handle *handle) {
 void nh_handle_leave_parked_batch(nh_handle *handle) {
     stripe *own = stripe_of(handle);
     pthread_mutex_lock(&own->lock);
-    if (is_parked(handle))
+    if (nh_handle_is_parked(handle))
         handle->batch = NULL;
     pthread_mutex_unlock(&own->lock);
 }

@@ -57,7 +57,9 @@ struct nh_handle {
     nh_handle *next;
     union {
         nh_handle *prev;
-        nh_handle *mail_next; /* in a worker's mailbox, under its lock, once the worker has it */
+        /* In a worker's mailbox, under its lock, once the worker has it; or among the cancelled
+         * ones of the parked, under theirs. */
+        nh_handle *mail_next;
     };
 
     /* The worker's: set by it while it has the message. */
@@ -109,6 +111,7 @@ void nh_handle_accepted(nh_handle *handle);
 nh_batch *nh_handle_park(nh_handle *handle);
 /* Takes these back; false when the program has let go of it meanwhile. */
 bool nh_handle_unpark(nh_handle *handle);
+bool nh_handle_is_parked(const nh_handle *handle);
 /* The batch goes: a parked handle is in none any more. */
 void nh_handle_leave_parked_batch(nh_handle *handle);
 /* Tells the watchers. Thread: the worker that has it. */

@@ -6,9 +6,10 @@
  * how a lease and the last unref agree on who was first.
  *
  * A cancelled row's ack may be handed in while a lease is being served that gives this very row
- * out. So rows cancelled during a lease are remembered until it has ended; any later lease knows of
- * the ack, which is handed in under the same lock. Lock order: this one → stripe (of a handle);
- * this one → the store's.
+ * out. So a handle that is cancelled during a lease keeps its place, with a reference, until that
+ * has ended; any later lease knows of the ack, which is handed in under the same lock. It needs no
+ * memory, so a cancel cannot fail. Lock order: this one → stripe (of a handle); this one → the
+ * store's.
  */
 #include "runtime/work/parked.h"
 
@@ -24,8 +25,8 @@ struct nh_parked {
     size_t size, count, reserved;
     size_t sweep; /* where take_any goes on */
     bool leasing;
-    nh_row *cancelled; /* during this lease */
-    size_t cancelled_count, cancelled_room;
+    nh_handle *cancelled;   /* during this lease, each with a reference; linked by mail_next */
+    size_t cancelled_count; /* of `count` */
 };
 
 static size_t home_of(const nh_parked *table, nh_row row) {
@@ -76,7 +77,7 @@ static void clear(nh_parked *table, size_t hole) {
     table->count--;
     if (table->size > SIZE_LEAST && (table->count + table->reserved) * 8 < table->size)
         resize(table, table->size / 2); /* without memory it stays as it is */
-    if (table->count == 0)
+    if (table->count == table->cancelled_count)
         pthread_cond_broadcast(&table->emptied);
 }
 
@@ -104,7 +105,6 @@ void nh_parked_destroy(nh_parked *table) {
         return;
     pthread_cond_destroy(&table->emptied);
     pthread_mutex_destroy(&table->lock);
-    free(table->cancelled);
     free(table->places);
     free(table);
 }
@@ -140,12 +140,17 @@ void nh_parked_put(nh_parked *table, nh_handle *handle) {
     nh_handle_unref(handle);
 }
 
-/* Lock held. The handle at a place, with its own reference; NULL when it is being forgotten. */
-static nh_handle *take(nh_parked *table, size_t at) {
+/* Lock held. The handle at a place, with its own reference; NULL when it is being forgotten, or was
+ * cancelled. It keeps its place. */
+static nh_handle *unpark(nh_parked *table, size_t at) {
     nh_handle *handle = table->places[at];
-    if (!nh_handle_unpark(handle))
-        return NULL;
-    clear(table, at);
+    return nh_handle_is_parked(handle) && nh_handle_unpark(handle) ? handle : NULL;
+}
+
+static nh_handle *take(nh_parked *table, size_t at) {
+    nh_handle *handle = unpark(table, at);
+    if (handle)
+        clear(table, at);
     return handle;
 }
 
@@ -154,57 +159,57 @@ nh_parked_found nh_parked_take(nh_parked *table, nh_row row, nh_handle **handle)
     *handle = NULL;
     pthread_mutex_lock(&table->lock);
     size_t at = find(table, row);
-    if (at < table->size)
-        *handle = take(table, at);
-    if (*handle)
+    if (at < table->size && !nh_handle_is_parked(table->places[at]))
+        found = NH_PARKED_CANCELLED;
+    else if (at < table->size && (*handle = take(table, at)))
         found = NH_PARKED_HANDLE;
-    for (size_t i = 0; i < table->cancelled_count && found == NH_PARKED_NONE; i++)
-        if (table->cancelled[i] == row)
-            found = NH_PARKED_CANCELLED;
     pthread_mutex_unlock(&table->lock);
     return found;
 }
 
-nh_handle *nh_parked_take_any(nh_parked *table) {
-    nh_handle *handle = NULL;
-    pthread_mutex_lock(&table->lock);
-    for (size_t i = 0; i < table->size && !handle; i++) {
+/* Lock held. NULL: those that are left are on their way out. */
+static nh_handle *take_next(nh_parked *table) {
+    for (size_t i = 0; i < table->size; i++) {
         size_t at = table->sweep & (table->size - 1);
-        if (table->places[at])
-            handle = take(table, at); /* which may have moved another one here */
-        else
-            table->sweep++;
+        nh_handle *handle = table->places[at] ? take(table, at) : NULL;
+        if (handle)
+            return handle; /* another one may have moved here */
+        table->sweep++;
     }
-    while (!handle && table->count > 0) /* those left are on their way out */
+    return NULL;
+}
+
+nh_handle *nh_parked_take_any(nh_parked *table) {
+    pthread_mutex_lock(&table->lock);
+    nh_handle *handle = take_next(table);
+    while (!handle && table->count > table->cancelled_count)
         pthread_cond_wait(&table->emptied, &table->lock);
     pthread_mutex_unlock(&table->lock);
     return handle;
 }
 
-/* Lock held. */
-static bool remember(nh_parked *table, nh_row row) {
-    if (table->cancelled_count == table->cancelled_room) {
-        size_t room = table->cancelled_room ? table->cancelled_room * 2 : SIZE_LEAST;
-        nh_row *rows = realloc(table->cancelled, room * sizeof *rows);
-        if (!rows)
-            return false;
-        table->cancelled = rows;
-        table->cancelled_room = room;
-    }
-    table->cancelled[table->cancelled_count++] = row;
-    return true;
+/* Lock held. It has its own reference back; what is kept here is another one. */
+static void leave_cancelled(nh_parked *table, size_t at) {
+    nh_handle *handle = nh_handle_ref(table->places[at]);
+    handle->mail_next = table->cancelled; /* no worker has had it */
+    table->cancelled = handle;
+    table->cancelled_count++;
 }
 
 bool nh_parked_cancel(nh_parked *table, nh_handle *handle, nh_store *store) {
     bool taken = false;
     pthread_mutex_lock(&table->lock);
     size_t at = handle->row ? find(table, handle->row) : table->size;
-    /* Without memory it stays, and ends when it is leased: it is marked as cancelled. */
-    if (at < table->size && table->places[at] == handle &&
-        (!table->leasing || remember(table, handle->row))) {
-        taken = take(table, at) != NULL;
-        if (taken)
-            store->ops->ack(store, &handle->row, 1);
+    if (at < table->size && table->places[at] == handle)
+        taken = unpark(table, at) != NULL;
+    if (taken) {
+        /* With its ack on the way its row is left alone from here on. */
+        bool acked = store->ops->ack(store, &handle->row, 1) == NH_OK;
+        atomic_store_explicit(&handle->stays, acked, memory_order_relaxed);
+        if (table->leasing)
+            leave_cancelled(table, at);
+        else
+            clear(table, at);
     }
     pthread_mutex_unlock(&table->lock);
     return taken;
@@ -224,14 +229,24 @@ void nh_parked_begin_lease(nh_parked *table) {
 
 void nh_parked_end_lease(nh_parked *table) {
     pthread_mutex_lock(&table->lock);
+    nh_handle *cancelled = table->cancelled;
     table->leasing = false;
-    table->cancelled_count = 0;
+    table->cancelled = NULL;
+    for (nh_handle *each = cancelled; each; each = each->mail_next) {
+        table->cancelled_count--;
+        clear(table, find(table, each->row));
+    }
     pthread_mutex_unlock(&table->lock);
+    while (cancelled) {
+        nh_handle *next = cancelled->mail_next;
+        nh_handle_unref(cancelled);
+        cancelled = next;
+    }
 }
 
 size_t nh_parked_count(nh_parked *table) {
     pthread_mutex_lock(&table->lock);
-    size_t count = table->count;
+    size_t count = table->count - table->cancelled_count;
     pthread_mutex_unlock(&table->lock);
     return count;
 }

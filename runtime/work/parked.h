@@ -28,7 +28,8 @@ typedef enum nh_parked_found {
 nh_parked_found nh_parked_take(nh_parked *table, nh_row row, nh_handle **handle);
 /* Takes any; NULL when none is left. */
 nh_handle *nh_parked_take_any(nh_parked *table);
-/* Takes a handle that is cancelled, and its row out of the store; false when it is not parked. */
+/* Takes a handle that is cancelled, and its row out of the store, which needs no memory; false when
+ * it is not parked. */
 bool nh_parked_cancel(nh_parked *table, nh_handle *handle, nh_store *store);
 /* For nh_owner.forget. */
 void nh_parked_forget(nh_parked *table, nh_handle *handle);
