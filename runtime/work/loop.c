@@ -1,10 +1,12 @@
 /* loop.c — epoll, a binary heap of timers, a list of deferred calls, and an eventfd.
  *
- * Owned by one worker thread. A turn is: wait → ready descriptors → due timers → deferred calls. A
- * watch that is stopped during a turn is struck from the events still to be handled, so its memory
- * may go at once. A timer costs O(log n) to start, move or stop; a descriptor one system call when
- * it is started, changed or stopped, and none a turn. Readers of inboxes to which the thread posts
- * are woken once a turn, before it sleeps (nh_wakes_gather).
+ * Owned by one worker thread. A turn is: wait → ready descriptors → due timers → deferred calls.
+ * What has come in goes before what is overdue: a process that was held up for longer than a
+ * timeout finds the answers that came meanwhile, however many, and not that they are late. A watch
+ * that is stopped during a turn is struck from the events still to be handled, so its memory may go
+ * at once. A timer costs O(log n) to start, move or stop; a descriptor one system call when it is
+ * started, changed or stopped, and none a turn. Readers of inboxes to which the thread posts are
+ * woken once a turn, before it sleeps (nh_wakes_gather).
  */
 #include "runtime/work/loop.h"
 
@@ -20,7 +22,7 @@
 #include "runtime/core/error.h"
 #include "runtime/core/inbox.h"
 
-enum { EVENTS_A_TURN = 128, HEAP_LEAST = 64 };
+enum { EVENTS_MOST = 128, LOOKS_MOST = 64, HEAP_LEAST = 64 };
 
 struct nh_loop {
     int epoll;
@@ -31,8 +33,8 @@ struct nh_loop {
     size_t timers, room;
     nh_deferred deferred; /* head of a ring */
     nh_deferred mark;     /* of run_deferred */
-    struct epoll_event events[EVENTS_A_TURN];
-    int event, event_count; /* the turn's events, and which is being handled */
+    struct epoll_event events[EVENTS_MOST];
+    int event, event_count; /* those of a look, and which is being handled */
     bool all;               /* these were all that was ready */
 };
 
@@ -277,14 +279,26 @@ static int sleep_ms(const nh_loop *loop, double seconds) {
     return ms > 60000 ? 60000 : (int)ms;
 }
 
+static void look(nh_loop *loop, int ms) {
+    int count = epoll_wait(loop->epoll, loop->events, EVENTS_MOST, ms);
+    loop->event_count = count > 0 ? count : 0;
+    loop->all = count >= 0 && count < EVENTS_MOST;
+}
+
+static bool is_due(const nh_loop *loop) {
+    return loop->timers > 0 && loop->heap[1]->due <= loop->now;
+}
+
 void nh_loop_turn(nh_loop *loop, double seconds) {
     nh_wakes_give();
     nh_wakes_gather();
-    int count = epoll_wait(loop->epoll, loop->events, EVENTS_A_TURN, sleep_ms(loop, seconds));
+    look(loop, sleep_ms(loop, seconds));
     loop->now = nh_monotonic();
-    loop->event_count = count > 0 ? count : 0;
-    loop->all = count >= 0 && count < EVENTS_A_TURN;
     run_events(loop);
+    for (int looks = 1; !loop->all && is_due(loop) && looks < LOOKS_MOST; looks++) {
+        look(loop, 0);
+        run_events(loop);
+    }
     fire_timers(loop);
     run_deferred(loop);
 }

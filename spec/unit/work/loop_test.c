@@ -157,6 +157,56 @@ static pair *make_pair(int ends[2]) {
     return own;
 }
 
+/* ------------------------------------------------------------ a thread held up */
+
+enum { ANSWERS = 400 };
+
+typedef struct answer {
+    nh_watch watch;
+    nh_timer timeout;
+    int other;
+} answer;
+
+static int came, late;
+
+static void read_answer(nh_watch *watch, unsigned events) {
+    answer *own = (answer *)watch;
+    char byte;
+    came += (events & NH_READABLE) && read(watch->fd, &byte, 1) == 1;
+    nh_timer_stop(loop, &own->timeout);
+}
+
+static void be_late(nh_timer *timer) {
+    (void)timer;
+    late++;
+}
+
+static void what_has_come_in_goes_before_what_is_overdue(void) {
+    static answer answers[ANSWERS];
+    came = late = 0;
+    nh_loop_turn(loop, 0);
+    for (int i = 0; i < ANSWERS; i++) {
+        int ends[2];
+        CHECK(pipe(ends) == 0);
+        answers[i] = (answer){
+            .watch = {.ready = read_answer, .fd = -1}, .timeout.fire = be_late, .other = ends[1]};
+        CHECK_INT(nh_watch_start(loop, &answers[i].watch, ends[0], NH_READABLE), NH_OK);
+        CHECK_INT(nh_timer_start(loop, &answers[i].timeout, 0.02), NH_OK);
+    }
+    for (int i = 0; i < ANSWERS - 1; i++)
+        CHECK(write(answers[i].other, "x", 1) == 1);
+    usleep(30000); /* the thread does something else meanwhile */
+    nh_loop_turn(loop, 0);
+    CHECK_INT(came, ANSWERS - 1);
+    CHECK_INT(late, 1); /* the one without an answer */
+    for (int i = 0; i < ANSWERS; i++) {
+        int fd = answers[i].watch.fd;
+        nh_watch_stop(loop, &answers[i].watch);
+        close(fd);
+        close(answers[i].other);
+    }
+}
+
 static bool is_open(int fd) {
     return fcntl(fd, F_GETFD) >= 0;
 }
@@ -263,6 +313,7 @@ int main(void) {
     FRESH(a_timer_may_stop_others_that_are_due);
     FRESH(a_hundred_thousand_timers_keep_their_order);
     FRESH(a_watch_stopped_in_a_turn_is_not_told);
+    FRESH(what_has_come_in_goes_before_what_is_overdue);
     FRESH(another_thread_wakes_it);
     FRESH(deferred_calls_come_in_order_and_once);
     return check_end();
