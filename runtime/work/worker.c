@@ -440,10 +440,10 @@ static void rest(nh_worker *worker) {
         atomic_store_explicit(&worker->idle_since, idle ? nh_loop_now(worker->loop) : UINT64_MAX,
                               memory_order_relaxed);
     double seconds = -1;
-    if (room(worker) > 0) {
+    /* One that ends takes nothing more: an offer to it would be one that nobody else gets. */
+    if (room(worker) > 0 && atomic_load_explicit(&worker->stopping, memory_order_acquire) == 0) {
         atomic_store_explicit(&worker->sleeping, true, memory_order_seq_cst);
-        if (nh_queue_ready(worker->work->queue) > 0 &&
-            atomic_load_explicit(&worker->stopping, memory_order_acquire) == 0)
+        if (nh_queue_ready(worker->work->queue) > 0)
             seconds = 0;
     }
     nh_loop_turn(worker->loop, seconds);
