@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/core/clock.h"
 #include "runtime/core/doc.h"
 #include "runtime/core/error.h"
+#include "runtime/script/receipt.h"
 #include "runtime/script/strand.h"
 #include "runtime/script/value.h"
 
@@ -48,83 +48,21 @@ static void finish(nh_script *owner) {
         vm->setup.host->end(task);
 }
 
-static void write_field(lua_State *L, int table, const char *field, nh_writer *writer,
-                        const char *name) {
-    if (lua_getfield(L, table, field) != LUA_TNIL) {
-        nh_writer_cstring(writer, name);
-        nh_write_value(L, -1, writer, name);
-    }
-    lua_pop(L, 1);
-}
-
-/* The result of an entry that was delivered, on top of the stack [-0, +0]. */
-static void write_delivered(lua_State *L, nh_writer *writer) {
-    int entry = lua_gettop(L);
-    nh_writer_open_map(writer);
-    lua_getfield(L, entry, "account");
-    lua_getfield(L, -1, "adapter");
-    write_field(L, entry + 2, "name", writer, "platform");
-    lua_settop(L, entry);
-    write_field(L, entry, "shown", writer, "target");
-    nh_writer_cstring(writer, "ok");
-    nh_writer_bool(writer, true);
-    write_field(L, entry, "delivered", writer, "status_code");
-    write_field(L, entry, "attempts", writer, "attempts");
-    write_field(L, entry, "latency", writer, "latency");
-    write_field(L, entry, "waited", writer, "waited");
-    nh_writer_close(writer);
-}
-
-/* Writes the receipt of a message all of whose entries were delivered, from its context and the
- * rules' generation: what lib/receipt makes, without a table. */
-static int write_plain_receipt(lua_State *L) {
-    nh_writer *writer = nh_vm_of(L)->writer;
-    lua_Integer generation = lua_tointeger(L, 2);
-    lua_settop(L, 1);
-    lua_getfield(L, 1, "message");
-    lua_getfield(L, 1, "entries");
-    size_t count = lua_rawlen(L, 3);
-    nh_writer_clear(writer);
-    nh_writer_open_map(writer);
-    write_field(L, 2, "id", writer, "id");
-    nh_writer_cstring(writer, "status");
-    nh_writer_cstring(writer, nh_status_name(NH_DELIVERED));
-    nh_writer_cstring(writer, "results");
-    nh_writer_array(writer, count);
-    for (size_t i = 1; i <= count; i++) {
-        lua_rawgeti(L, 3, (lua_Integer)i);
-        write_delivered(L, writer);
-        lua_pop(L, 1);
-    }
-    write_field(L, 2, "created_at", writer, "created_at");
-    nh_writer_cstring(writer, "settled_at");
-    nh_writer_real(writer, nh_wall());
-    write_field(L, 1, "route", writer, "route");
-    write_field(L, 1, "warnings", writer, "warnings");
-    if (generation > 0) {
-        nh_writer_cstring(writer, "generation");
-        nh_writer_int(writer, generation);
-    }
-    nh_writer_close(writer);
-    return 0;
-}
-
-/* Packs the receipt on top of the state's stack, which is a table or a generation [-1, +0]; false
- * when that cannot be. Borrowed until the state makes its next document. */
-static bool pop_receipt(nh_script *owner, nh_packed *receipt) {
+/* Packs the receipt on top of the state's stack, a table or a generation, and leaves it there as a
+ * table when that is to be had for the callbacks [-1, +0 or 1]; false when it cannot be packed. */
+static bool pack_receipt(nh_script *owner, bool *after, nh_packed *receipt) {
     nh_vm *vm = owner->vm;
     lua_State *L = vm->L;
-    if (lua_istable(L, -1))
+    if (lua_istable(L, -1)) {
+        if (*after)
+            lua_pushvalue(L, -1);
         return nh_vm_pop_packed(vm, "receipt", receipt, NULL) == NH_OK;
-    bool plain = lua_isinteger(L, -1);
-    if (plain) {
-        lua_pushcfunction(L, write_plain_receipt);
-        lua_rawgeti(L, LUA_REGISTRYINDEX, owner->context);
-        lua_pushvalue(L, -3);
-        plain = nh_vm_call(vm, 2, 0, NULL) == NH_OK &&
-                nh_writer_packed(vm->writer, receipt, NULL) == NH_OK;
     }
+    bool plain = lua_isinteger(L, -1);
+    lua_Integer generation = lua_tointeger(L, -1);
     lua_pop(L, 1);
+    plain = plain && nh_receipt_delivered(vm, owner->context, generation, *after, receipt) == NH_OK;
+    *after = *after && plain; /* else there is nothing to call them with */
     return plain;
 }
 
@@ -137,9 +75,8 @@ static void settle(nh_script *owner, bool last) {
     nh_status status = status_from(lua_tostring(L, base + 1));
     bool after = !last && lua_toboolean(L, base + 3);
     lua_settop(L, base + 2);
-    lua_pushvalue(L, -1);
     nh_packed receipt;
-    bool whole = pop_receipt(owner, &receipt);
+    bool whole = pack_receipt(owner, &after, &receipt);
     nh_task *task = owner->task;
     if (last)
         nh_strands_stop(owner);
@@ -150,7 +87,6 @@ static void settle(nh_script *owner, bool last) {
     if (more)
         owner->settled = true;
     if (after) {
-        lua_settop(L, base + 2);
         nh_vm_push_main(vm, "after");
         nh_strand *s = nh_strand_make(owner, L, NULL, 0);
         lua_rawgeti(s->co, LUA_REGISTRYINDEX, owner->context);
@@ -321,8 +257,13 @@ void nh_strand_resume(nh_strand *s, int arguments) {
 
 /* --------------------------------------------------------------- the seam */
 
-/* What lib/main adds to a context and to a message: it is cheaper to make room at once. */
-enum { CONTEXT_FIELDS = 8, MESSAGE_FIELDS = 4 };
+/* What lib/main adds to a context, when it has rules, and to a message: it is cheaper to make room
+ * at once. */
+enum { CONTEXT_FIELDS = 8, RULED_CONTEXT_FIELDS = 16, MESSAGE_FIELDS = 4 };
+
+static bool is_ruled(const nh_vm *vm) {
+    return vm->setup.generation && vm->setup.generation->rules;
+}
 
 /* What a protected call needs, on its C stack. */
 typedef struct start_call {
@@ -350,13 +291,12 @@ static bool start_jobs(nh_script *owner) {
     }
     int jobs = lua_gettop(L);
     size_t count = lua_rawlen(L, jobs);
-    bool ruled = vm->setup.generation && vm->setup.generation->rules;
     owner->missing =
         count + 1; /* one more: none of them shall end the task before all have begun */
     for (size_t i = 1; i <= count; i++) {
         lua_rawgeti(L, jobs, (lua_Integer)i);
         nh_strand *s = nh_strand_make_job(owner, L);
-        s->op.sole = count == 1 && !ruled;
+        s->op.sole = count == 1 && !is_ruled(vm);
         lua_pushnil(L);
         run_job(s);
     }
@@ -384,7 +324,7 @@ static int protected_start(lua_State *L) {
     call->task->script = owner;
     nh_vm_count_task(vm, 1);
 
-    lua_createtable(L, 0, CONTEXT_FIELDS);
+    lua_createtable(L, 0, is_ruled(vm) ? RULED_CONTEXT_FIELDS : CONTEXT_FIELDS);
     nh_push_map(L, nh_doc_root(call->doc), MESSAGE_FIELDS);
     nh_doc_unref(call->doc);
     call->doc = NULL;

@@ -1,6 +1,6 @@
 -- letter: what is said for a message, and how: { context, message, shown = the message as adapters may see it, retry }, and of a
 -- template { words = a function, named, made = what it gave by platform }. Several may go out for one message: one a route that
--- matched, one a `send`. What a message says by itself is most of what there is, and the context is that letter.
+-- matched, one a `send`. Where there is to be one only, which no script waits for, the context is that letter.
 
 local callback = require "callback"
 local json = require "json"
@@ -21,21 +21,29 @@ end
 
 local NOBODY = json.array {} -- read only
 
+local function is_shown(targets)
+  for index = 1, #targets do
+    if target.shown(targets[index]) ~= targets[index] then
+      return false
+    end
+  end
+  return true
+end
+
 -- The message as adapters may see it: its targets without what is secret in them. With names for targets it is that anyway, and
 -- without rules nobody else looks at it.
 local function shown(message)
-  local given, same = message.targets, message.priority ~= nil
-  local targets = {}
-  for index = 1, given and #given or 0 do
-    local each = given[index]
-    local as_shown = target.shown(each)
-    same, targets[index] = same and each == as_shown, as_shown
-  end
-  if same and given then
+  local given, targets = message.targets, nil
+  if given and message.priority and is_shown(given) then
     return message
+  elseif given and given[1] then
+    targets = {}
+    for index = 1, #given do
+      targets[index] = target.shown(given[index])
+    end
   end
   local copy = loaded and script.clone(message, 2) or message
-  copy.targets, copy.priority = targets[1] and targets or NOBODY, message.priority or "normal"
+  copy.targets, copy.priority = targets or NOBODY, message.priority or "normal"
   return copy
 end
 
@@ -93,21 +101,32 @@ function M.own(context, targets)
   return context
 end
 
+-- Adds to a letter what `options` say of it, a plan or those of a send. → the letter; or nil, message, code.
+local function put(letter, message, options)
+  local name = options.template or message.template
+  local named = name and loaded and loaded.templates[name]
+  if named then
+    letter.words, letter.named = words, named
+  elseif name then
+    return nil, ("template: there is no template '%s'%s"):format(name,
+      schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
+  end
+  letter.retry = options.retry
+  return letter
+end
+
+-- The letter of a message that one plan decides about: all that is said for it, so the context is that letter, too.
+function M.planned(context, plan)
+  local message = context.message
+  context.context, context.shown = context, shown(message)
+  return put(context, message, plan)
+end
+
 -- What is said, and how; or nil, message, code.
 function M.make(context, message, options)
-  local letter = {
-    context = context, message = message, retry = options.retry, shown = shown(message), words = nil, named = nil, made = nil,
-  }
-  local name = options.template or message.template
-  if name then
-    local named = loaded and loaded.templates[name]
-    if not named then
-      return nil, ("template: there is no template '%s'%s"):format(name,
-        schema.suggest(name, schema.names(loaded and loaded.templates or {}))), "invalid"
-    end
-    letter.words, letter.named = words, named
-  end
-  return letter
+  return put({
+    context = context, message = message, retry = nil, shown = shown(message), words = nil, named = nil, made = nil,
+  }, message, options)
 end
 
 return M

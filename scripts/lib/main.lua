@@ -219,7 +219,7 @@ local function planned_jobs(context, message)
   local plan = plans and not plans[2] and plans[1]
   local whom = plan and not plan.handle and not plan.timeout and (plan.to or message.targets)
   local jobs = whom and telling.jobs(context, whom)
-  local letter = jobs and letters.make(context, message, plan)
+  local letter = jobs and letters.planned(context, plan)
   if not letter then
     context.plans = plans
   end

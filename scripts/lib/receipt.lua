@@ -38,23 +38,22 @@ function M.result(entry, code, text)
   return each
 end
 
--- Whether each entry was delivered with nothing but a status to tell, and no callback asks for that.
-local function is_plain(context)
-  local entries = context.entries
+-- Whether each entry was delivered with nothing but a status to tell.
+local function is_plain(entries)
   for index = 1, #entries do
     if not entries[index].delivered then
       return false
     end
   end
-  return entries[1] and not callback.follow(context, "delivered")
+  return entries[1] ~= nil
 end
 
 -- Sums the results up → status, receipt and whether callbacks wait for it. `code` and `text` tell why a message ended that has
--- no failed result of its own; `handled` says that a script took it without telling anybody. For the receipt that most
--- messages have the runtime needs no table, only the generation.
+-- no failed result of its own; `handled` says that a script took it without telling anybody. The receipt that most messages
+-- have is made by the runtime, which needs the generation for it.
 function M.make(context, code, text, handled)
-  if not code and is_plain(context) then
-    return "delivered", generation or 0, false
+  if not code and is_plain(context.entries) then
+    return "delivered", generation or 0, callback.follow(context, "delivered")
   end
   local results = {}
   local delivered, first_failure = 0, nil
