@@ -18,7 +18,8 @@
 
 /* Percent of the live memory at which a collection begins. In a small state most of that is the
  * scripts themselves, and looking at them again for every few messages is what a collection costs;
- * beside many messages in flight the garbage is to be less than at Lua's 200. */
+ * beside many messages in flight the garbage is to be less than at Lua's 200. A state that is small
+ * holds up to GC_PAUSE_SMALL percent of that before a collection has ended, and stays small. */
 enum { GC_PAUSE_SMALL = 300, GC_PAUSE = 130, SMALL_PART = 32 };
 
 static const char LOADED[] = "notifyhub.loaded";
@@ -160,7 +161,8 @@ void nh_vm_log(nh_vm *vm, nh_log_level level, const char *event, const char *tex
 
 /* Chooses the collector's pause by what the state holds. */
 static void tune(nh_vm *vm) {
-    bool large = vm->limiter.held > vm->limiter.limits.state_memory / SMALL_PART;
+    size_t small = vm->limiter.limits.state_memory / SMALL_PART;
+    bool large = vm->limiter.held > (vm->large ? small : small / 100 * GC_PAUSE_SMALL);
     if (large == vm->large)
         return;
     vm->large = large;
