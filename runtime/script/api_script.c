@@ -201,6 +201,18 @@ static int clone(lua_State *L) {
 
 /* ----------------------------------------------------------------- for templates */
 
+/* Most numbers of a message are small and whole: Lua asks snprintf for each. */
+static void push_digits(lua_State *L, lua_Integer number) {
+    char text[24], *at = text + sizeof text;
+    lua_Unsigned rest = number < 0 ? 0u - (lua_Unsigned)number : (lua_Unsigned)number;
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (number < 0)
+        *--at = '-';
+    lua_pushlstring(L, at, (size_t)(text + sizeof text - at));
+}
+
 /* As template_filters.show. */
 static int texts(lua_State *L) {
     int count = lua_gettop(L);
@@ -211,8 +223,8 @@ static int texts(lua_State *L) {
             continue;
         case LUA_TNUMBER:
             if (lua_isinteger(L, i)) {
-                lua_tolstring(L, i, NULL);
-                continue;
+                push_digits(L, lua_tointeger(L, i));
+                break;
             }
             snprintf(text, sizeof text, "%.14g", lua_tonumber(L, i));
             lua_pushstring(L, text);

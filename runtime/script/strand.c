@@ -30,9 +30,8 @@ nh_strand *nh_strand_current(lua_State *L) {
     return L == vm->L && vm->job ? vm->job : nh_strand_running(L);
 }
 
-/* A strand anchored to what is on top of the stack [-1, +0]. */
-static nh_strand *make(nh_script *owner, lua_State *L) {
-    int anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+/* A strand with this anchor, which it takes. */
+static nh_strand *make(nh_script *owner, lua_State *L, int anchor) {
     nh_strand *s = calloc(1, sizeof *s);
     if (!s) {
         luaL_unref(L, LUA_REGISTRYINDEX, anchor);
@@ -51,28 +50,31 @@ static nh_strand *make(nh_script *owner, lua_State *L) {
 }
 
 nh_strand *nh_strand_make_job(nh_script *owner, lua_State *L) {
-    return make(owner, L);
+    return make(owner, L, luaL_ref(L, LUA_REGISTRYINDEX));
 }
 
-/* Pushes a coroutine [-0, +1]. */
-static lua_State *push_coroutine(nh_vm *vm, lua_State *L) {
+/* A coroutine and its anchor: the spare one, or a new one. */
+static lua_State *take_coroutine(nh_vm *vm, lua_State *L, int *anchor) {
     lua_State *co;
     if (vm->spare == LUA_NOREF) {
         co = lua_newthread(L);
         lua_sethook(co, NULL, 0, 0); /* it has its maker's; a guard brings its own */
+        *anchor = luaL_ref(L, LUA_REGISTRYINDEX);
         return co;
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->spare);
-    luaL_unref(L, LUA_REGISTRYINDEX, vm->spare);
+    co = lua_tothread(L, -1);
+    lua_pop(L, 1);
+    *anchor = vm->spare;
     vm->spare = LUA_NOREF;
-    return lua_tothread(L, -1);
+    return co;
 }
 
 nh_strand *nh_strand_make(nh_script *owner, lua_State *L, nh_strand *parent, int place) {
-    lua_State *co = push_coroutine(owner->vm, L);
-    lua_insert(L, -2);
+    int anchor;
+    lua_State *co = take_coroutine(owner->vm, L, &anchor);
     lua_xmove(L, co, 1);
-    nh_strand *s = make(owner, L);
+    nh_strand *s = make(owner, L, anchor);
     s->co = co;
     s->parent = parent;
     s->place = place;

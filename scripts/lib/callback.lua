@@ -61,25 +61,25 @@ local function call_back(event, context, what, message)
   end
 end
 
--- What is still asked of a message that has settled: by a send of its callbacks, and by theirs.
+-- What is still asked of a message that has settled, besides its id: by a send of its callbacks, and by theirs.
 local KEPT = { "deliver_at", "expires_at", "timeout", "dedupe_key", "on_complete", "on_error", "on_retry", "on_progress" }
 
 -- The message for the rules to do with what they like. Nobody needs it any more, so they get it itself, unless they have a
--- copy; what is kept of it stands in for it.
+-- copy; what is kept of it is put into the context, which stands in for it.
 local function handed_over(context)
   local message = context.given
   if message then
     return message
   end
   message = context.message
-  local kept = { id = message.id, created_at = message.created_at, priority = message.priority }
+  context.created_at, context.priority = message.created_at, message.priority
   if context.names or message.timeout or message.deliver_at or message.expires_at or message.dedupe_key then
     for index = 1, #KEPT do
       local name = KEPT[index]
-      kept[name] = message[name]
+      context[name] = message[name]
     end
   end
-  context.given, context.message = message, kept
+  context.given, context.message = message, context
   return message
 end
 
