@@ -1,4 +1,5 @@
 -- Callbacks of the rules: they run in the worker, after the receipt, and harm nothing.
+local cjson = require "cjson"
 local rules = require "spec.support.rules"
 
 describe("a callback", function()
@@ -18,6 +19,21 @@ describe("a callback", function()
     assert.equal("error network m2", rules.told(sink, "/c")[1].title)
     assert.equal(0, hub:close(rules.LONG))
     assert.equal(4, sink:stop().arrivals)
+  end)
+
+  it("has the receipt that the sender has", function()
+    local hub, sink = rules.open { ["a.lua"] = [[
+      route { name = "one", match = { way = "one" }, to = "a" }
+      route { name = "two", match = { way = "two" }, to = { "a", "b" } }
+      on("complete", function(receipt) send({ title = receipt.id, body = json.encode(receipt) }, "c") end)
+    ]] }
+    for _, way in ipairs { "one", "two" } do
+      local receipt = assert(hub:send({ id = way, title = "t", metadata = { way = way }, on_complete = "nobody" }, rules.LONG))
+      local told = rules.told(sink, "/c", way == "one" and 1 or 2)
+      assert.same(receipt, cjson.decode(told[#told].body))
+      assert.same({ "delivered", way, 1, way == "one" and 1 or 2 },
+        { receipt.status, receipt.route, #receipt.warnings, #receipt.results })
+    end
   end)
 
   it("that a message names runs beside the others, and only for it", function()

@@ -27,6 +27,13 @@ describe("a template", function()
     assert.equal("T 1", rules.told(sink, "/a")[1].title)
   end)
 
+  it("says whole numbers digit by digit", function()
+    local hub, sink = rules.open { ["a.lua"] = [[ template("x", "{{ a }} {{ b }} {{ c }} {{ d }} {{ e }}") ]] }
+    local numbers = { a = 0, b = -1, c = 1200, d = math.maxinteger, e = math.mininteger }
+    assert(hub:send({ template = "x", variables = numbers, targets = { "a" } }, rules.LONG))
+    assert.equal("0 -1 1200 9223372036854775807 -9223372036854775808", rules.told(sink, "/a")[1].body)
+  end)
+
   it("is in a file, by its name and suffix, with variants for platforms", function()
     local hub, sink = rules.open({
       ["a.lua"] = [[ route { template = "incident" } ]],
