@@ -144,7 +144,7 @@ static void push_refusal(lua_State *L, const nh_error *error) {
 static nh_err call_step(nh_strand *s, int job, nh_error *error) {
     nh_vm *vm = s->owner->vm;
     nh_strand *outer = vm->job;
-    nh_vm_push_main(vm, lua_isinteger(vm->L, job + 1) ? "delivered" : "step");
+    nh_vm_push_own(vm, lua_isinteger(vm->L, job + 1) ? NH_MAIN_DELIVERED : NH_MAIN_STEP);
     lua_pushvalue(vm->L, job);
     lua_pushvalue(vm->L, job + 1);
     vm->job = s;
@@ -165,6 +165,9 @@ static nh_progress advance(nh_strand *s, int job, nh_error *error) {
         double seconds = lua_tonumber(L, -STEP_RESULTS);
         switch (lua_type(L, -STEP_RESULTS)) {
         case LUA_TNIL:
+            return NH_ENDED;
+        case LUA_TBOOLEAN: /* and all is said with it */
+            s->owner->plain = true;
             return NH_ENDED;
         case LUA_TNUMBER:
             if (seconds > 0 && vm->setup.host->sleep(&s->op, seconds, error) != NH_OK)

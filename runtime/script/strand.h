@@ -39,6 +39,7 @@ struct nh_script {
     size_t missing; /* jobs that have not ended */
     int context;    /* registry reference of the table that run, stop and after share */
     bool settled;   /* what still runs are its callbacks */
+    bool plain;     /* its one job was delivered, and done(context) has nothing to add */
     bool durable;   /* a close leaves the message in the journal */
 };
 

@@ -152,7 +152,14 @@ static void callback_ended(nh_strand *s) {
 static void jobs_ended(nh_script *owner) {
     nh_vm *vm = owner->vm;
     nh_error error;
-    nh_vm_push_main(vm, "done");
+    if (owner->plain) { /* what done(context) would say */
+        lua_pushstring(vm->L, nh_status_name(NH_DELIVERED));
+        lua_pushinteger(vm->L, 0);
+        lua_pushboolean(vm->L, false);
+        settle(owner, false);
+        return;
+    }
+    nh_vm_push_own(vm, NH_MAIN_DONE);
     lua_rawgeti(vm->L, LUA_REGISTRYINDEX, owner->context);
     if (nh_vm_call(vm, 1, 3, &error) == NH_OK)
         settle(owner, false);
@@ -279,7 +286,7 @@ static bool start_jobs(nh_script *owner) {
     nh_vm *vm = owner->vm;
     lua_State *L = vm->L;
     nh_error error;
-    nh_vm_push_main(vm, "begin");
+    nh_vm_push_own(vm, NH_MAIN_BEGIN);
     lua_pushvalue(L, -2);
     if (nh_vm_call(vm, 1, 1, &error) != NH_OK) {
         stop(owner, nh_err_name(error.code), error.message, false);

@@ -84,6 +84,11 @@ static void open_modules(lua_State *L) {
     lua_setglobal(L, "require");
 }
 
+static const char *const own_names[NH_MAIN_OWN] = {[NH_MAIN_BEGIN] = "begin",
+                                                   [NH_MAIN_STEP] = "step",
+                                                   [NH_MAIN_DELIVERED] = "delivered",
+                                                   [NH_MAIN_DONE] = "done"};
+
 /* Runs protected: everything that may raise while a state comes up. */
 static int open_all(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
@@ -104,6 +109,10 @@ static int open_all(lua_State *L) {
     lua_pushcfunction(L, require);
     lua_pushliteral(L, "main");
     lua_call(L, 1, 1);
+    for (int i = 0; i < NH_MAIN_OWN; i++) {
+        lua_getfield(L, -1, own_names[i]);
+        vm->own[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+    }
     vm->main = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -181,6 +190,10 @@ void nh_vm_push_main(nh_vm *vm, const char *name) {
     lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->main);
     lua_getfield(vm->L, -1, name);
     lua_remove(vm->L, -2);
+}
+
+void nh_vm_push_own(nh_vm *vm, nh_main which) {
+    lua_rawgeti(vm->L, LUA_REGISTRYINDEX, vm->own[which]);
 }
 
 /* The message as it is when a script raised it on purpose (a table {code, message}), else with a

@@ -40,6 +40,15 @@ typedef struct nh_vm_setup {
     bool simulated;              /* lib/simulation stands for the module `task` */
 } nh_vm_setup;
 
+/* The functions of lib/main that every message calls. */
+typedef enum nh_main {
+    NH_MAIN_BEGIN,
+    NH_MAIN_STEP,
+    NH_MAIN_DELIVERED,
+    NH_MAIN_DONE,
+    NH_MAIN_OWN
+} nh_main;
+
 struct nh_vm {
     nh_limiter limiter; /* first: the allocator's argument */
     lua_State *L;
@@ -49,6 +58,7 @@ struct nh_vm {
     nh_task *ended; /* the last task that ended, so that a failure afterwards is not its own */
     nh_text text;   /* json.encode's and markdown's */
     int main;       /* registry reference of the table that lib/main returns */
+    int own[NH_MAIN_OWN]; /* of the functions in it that every message calls */
     int packed;     /* of the requests that are packed already, by their tables; LUA_NOREF: none */
     int spare;      /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
     size_t tasks;   /* messages that run here, callbacks included */
@@ -71,6 +81,8 @@ nh_vm *nh_vm_of(lua_State *L);
 
 /* Pushes a function of lib/main by name [-0, +1]. */
 void nh_vm_push_main(nh_vm *vm, const char *name);
+/* Pushes one that every message calls [-0, +1]. */
+void nh_vm_push_own(nh_vm *vm, nh_main which);
 /* Calls a function that stands below its arguments and takes what it returns; on an error returns
  * its code, with the text (and traceback for other than plain errors) in `error` and nothing
  * pushed. */

@@ -432,7 +432,8 @@ function M.step(job, answer)
 end
 
 -- Ends a job whose adapter judges by the status alone, with that of its success. A result is made of it only when somebody
--- wants one: a script, which the message then waits for, or lib/receipt.
+-- wants one: a script, which the message then waits for, or lib/receipt. → true when the message has ended with it, and no rules
+-- want to hear of that.
 function M.delivered(job, status)
   local context, first, ended = job.letter.context, job[1], monotonic()
   local account = first.account
@@ -442,6 +443,7 @@ function M.delivered(job, status)
   end
   job.delivered, job.latency, job.delivery = status, ended - job.started, nil
   progress(context, 1)
+  return not loaded and context.total == 1 or nil
 end
 
 return M
