@@ -33,7 +33,7 @@ struct nh_pool {
     pthread_mutex_t lock;
     pthread_cond_t poke;
     bool poked, stopping;  /* under the lock */
-    atomic_bool pressure;  /* a worker left messages behind since the control thread last looked */
+    atomic_bool pressure;  /* messages were left behind since the control thread last looked */
     _Atomic uint64_t next; /* when the control thread wants to wake for the queue */
     _Atomic size_t running;
     _Atomic uint64_t grown, shrunk;
@@ -48,24 +48,41 @@ static void poke(nh_pool *pool) {
 }
 
 /* Wakes up to `count` sleeping workers, the first places first, so that the last ones become idle
- * and can go. */
-static void offer(nh_pool *pool, size_t count) {
-    for (size_t i = 0; i < pool->options.max && count > 0; i++)
-        count -= nh_worker_offer(pool->workers[i]);
+ * and can go. False when there was none. */
+static bool offer(nh_pool *pool, size_t count) {
+    size_t left = count;
+    for (size_t i = 0; i < pool->options.max && left > 0; i++)
+        left -= nh_worker_offer(pool->workers[i]);
+    return left < count;
+}
+
+/* Has the control thread look whether another worker is needed. */
+static void press(nh_pool *pool) {
+    if (!atomic_exchange_explicit(&pool->pressure, true, memory_order_acq_rel))
+        poke(pool);
 }
 
 /* nh_work's callback. */
 static void more(nh_work *work) {
-    nh_pool *pool = work->pool;
-    offer(pool, 1);
-    if (!atomic_exchange_explicit(&pool->pressure, true, memory_order_acq_rel))
-        poke(pool);
+    offer(work->pool, 1);
+    press(work->pool);
+}
+
+/* Whether one that could take a message has all that it may have, and may have company. */
+static bool is_full(nh_pool *pool) {
+    if (atomic_load_explicit(&pool->running, memory_order_relaxed) == pool->options.max)
+        return false;
+    for (size_t i = 0; i < pool->options.max; i++)
+        if (nh_worker_full(pool->workers[i]))
+            return true;
+    return false;
 }
 
 void nh_pool_pushed(nh_pool *pool, size_t ready, uint64_t earliest) {
     if (earliest < atomic_load_explicit(&pool->next, memory_order_relaxed))
         poke(pool);
-    offer(pool, ready < 2 ? ready : 2);
+    if (!offer(pool, ready < 2 ? ready : 2) && is_full(pool))
+        press(pool); /* who is full sleeps, and would leave it alone until one of its own ends */
 }
 
 void nh_pool_renew(nh_pool *pool) {

@@ -8,7 +8,8 @@
  * limit. A task that only sleeps (a script's sleep, a retry's backoff) is not in flight: it holds
  * no socket and keeps no other message waiting, and has a limit of its own. Sleeping: the worker
  * raises `sleeping`, looks at the queue once more and only then waits, while a sender puts its
- * message in and then looks for `sleeping`; so one of the two always sees the other.
+ * message in and then looks for `sleeping`; so one of the two always sees the other. One without
+ * room does the same with `full`, and has the pool look for others.
  *
  * The scripts are replaced while messages flow: a new generation is opened between two turns and
  * gets all messages from then on; the one before lives until its last task has ended or its time to
@@ -78,6 +79,7 @@ struct nh_worker {
     nh_error fault;
 
     atomic_bool sleeping;
+    atomic_bool full;    /* it waits, too, but takes nothing */
     atomic_int stopping; /* 0, 1 patient, 2 now */
     atomic_bool ended;
     _Atomic uint64_t idle_since;
@@ -423,6 +425,10 @@ void nh_worker_wake(nh_worker *worker) {
     pthread_mutex_unlock(&worker->lock);
 }
 
+bool nh_worker_full(const nh_worker *worker) {
+    return atomic_load_explicit(&worker->full, memory_order_seq_cst);
+}
+
 bool nh_worker_offer(nh_worker *worker) {
     if (!atomic_load_explicit(&worker->sleeping, memory_order_seq_cst) ||
         !atomic_exchange_explicit(&worker->sleeping, false, memory_order_seq_cst))
@@ -445,9 +451,14 @@ static void rest(nh_worker *worker) {
         atomic_store_explicit(&worker->sleeping, true, memory_order_seq_cst);
         if (nh_queue_ready(worker->work->queue) > 0)
             seconds = 0;
+    } else {
+        atomic_store_explicit(&worker->full, true, memory_order_seq_cst);
+        if (nh_queue_ready(worker->work->queue) > 0)
+            worker->work->more(worker->work);
     }
     nh_loop_turn(worker->loop, seconds);
     atomic_store_explicit(&worker->sleeping, false, memory_order_seq_cst);
+    atomic_store_explicit(&worker->full, false, memory_order_relaxed);
 }
 
 static void run(nh_worker *worker) {

@@ -62,6 +62,8 @@ nh_worker_idle_since(const nh_worker *worker);    /* monotonic ns; UINT64_MAX wh
 size_t nh_worker_memory(const nh_worker *worker); /* of its scripts, bytes */
 /* Wakes the worker if it sleeps and has room for messages; false otherwise. */
 bool nh_worker_offer(nh_worker *worker);
+/* It sleeps without room for a message. In one order with what is pushed, as an offer is. */
+bool nh_worker_full(const nh_worker *worker);
 /* Has the worker look around: there is a new generation. */
 void nh_worker_wake(nh_worker *worker);
 /* Stops the task of a handle that this worker has or had. */

@@ -1,4 +1,4 @@
-/* retiring_test.c — a worker that is let go ends what it has and is offered nothing more. */
+/* workers_test.c — who gets a message when one worker ends or is full. */
 #include "runtime/hub_parts.h"
 #include "runtime/work/worker.h"
 #include "spec/unit/hub/fake.h"
@@ -24,7 +24,7 @@ static void one_that_ends_takes_no_offer_from_others(void) {
     nh_worker *worker = nh_worker_create(&hub->work, 1, &error);
     CHECK_INT(nh_worker_start(worker, &error), NH_OK);
     held[2] = send_json(hub, "{\"title\":\"hold\"}");
-    for (int i = 0; i < 5000 && nh_handle_state(held[2]) != NH_RUNNING; i++) {
+    for (int i = 0; i < 5000 && nh_worker_in_flight(worker) == 0; i++) {
         nh_worker_offer(worker);
         usleep(1000);
     }
@@ -46,7 +46,24 @@ static void one_that_ends_takes_no_offer_from_others(void) {
     nh_hub_unref(hub);
 }
 
+static void one_that_is_full_keeps_no_message_from_a_new_one(void) {
+    nh_hub *hub = open_hub("{\"workers\":{\"min\":1,\"max\":2,\"in_flight\":2}}");
+    nh_handle *held[2];
+    for (int i = 0; i < 2; i++) { /* one after the other: none is ever left behind */
+        held[i] = send_json(hub, "{\"title\":\"hold\"}");
+        CHECK(reaches(held[i], NH_RUNNING));
+    }
+    usleep(50000); /* it sleeps */
+    CHECK_STR(code_of(send_json(hub, "{\"title\":\"done\"}")), "ok");
+    for (int i = 0; i < 2; i++) {
+        CHECK(nh_handle_cancel(held[i]));
+        CHECK_STR(code_of(held[i]), "cancelled");
+    }
+    nh_hub_unref(hub);
+}
+
 int main(void) {
+    RUN(one_that_is_full_keeps_no_message_from_a_new_one);
     RUN(one_that_ends_takes_no_offer_from_others);
     return check_end();
 }
