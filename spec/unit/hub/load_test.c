@@ -15,7 +15,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { THREADS = 10, EACH = 200, DROPPED = 5000, PATIENCE = 200, SANITIZED = 1 };
 #else
-enum { THREADS = 10, EACH = 1000, DROPPED = 100000, PATIENCE = 50, SANITIZED = 0 };
+enum { THREADS = 10, EACH = 1000, DROPPED = 50000, PATIENCE = 50, SANITIZED = 0 };
 #endif
 
 /* ---------------------------------------------------------------- receiver */
