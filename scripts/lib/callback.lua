@@ -6,6 +6,8 @@ local script = require "script"
 local task = require "task"
 local warning = require "warning"
 
+local guard = script.guard
+
 local M = {}
 
 local ON = { complete = "on_complete", error = "on_error", retry = "on_retry", progress = "on_progress" }
@@ -42,22 +44,19 @@ function M.message(context)
   return copy
 end
 
-local function call(callback, event, context, what, message)
-  local ok, raised, kind = script.guard(callback, what, message)
-  if not ok then
-    local problem = rules.problem(raised, kind)
-    script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
-  end
+local function report(event, context, raised, kind)
+  local problem = rules.problem(raised, kind)
+  script.log("error", "callback failed", ("on %s of %s: %s"):format(event, context.id, problem.message))
 end
 
 -- Runs the callbacks of an event one after the other; what goes wrong in one is logged and harms nothing else.
 local function call_back(event, context, what, message)
   local list, one = loaded.callbacks[event], named(event, context)
-  for index = 1, #list do
-    call(list[index], event, context, what, message)
-  end
-  if one then
-    call(one, event, context, what, message)
+  for index = 1, one and #list + 1 or #list do
+    local ok, raised, kind = guard(list[index] or one, what, message)
+    if not ok then
+      report(event, context, raised, kind)
+    end
   end
 end
 
@@ -104,7 +103,7 @@ function M.on_retry(context, failure)
 end
 
 function M.on_progress(context)
-  if always.progress or named("progress", context) then
+  if always.progress or context.names and named("progress", context) then
     task.spawn(beside, "progress", context, { done = context.done, total = context.total })
   end
 end
