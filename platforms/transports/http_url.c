@@ -132,11 +132,14 @@ bool nh_http_url_split(nh_span url, nh_http_url *out) {
 
 bool nh_http_url_address(const nh_http_url *url, struct sockaddr_in *out) {
     struct in_addr address;
-    unsigned port = url->port.bytes ? 0 : url->tls ? 443 : 80;
+    unsigned port = url->tls ? 443 : 80;
     if (!read_address(url->host, &address))
         return false;
-    for (size_t i = 0; i < url->port.length; i++)
-        port = port * 10 + (unsigned)(url->port.bytes[i] - '0');
+    if (url->port.bytes) {
+        port = 0;
+        for (size_t i = 0; i < url->port.length; i++)
+            port = port * 10 + (unsigned)(url->port.bytes[i] - '0');
+    }
     *out = (struct sockaddr_in){
         .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = address};
     return true;
