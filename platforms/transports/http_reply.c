@@ -60,6 +60,7 @@ void nh_http_reply_clear(nh_http_reply *reply, bool bodiless) {
 static nh_http_verdict broken(nh_http_reply *reply, const char *fault) {
     reply->state = BROKEN;
     reply->fault = fault;
+    reply->keep = false; /* it may have been whole but for its last line */
     return NH_HTTP_BROKEN;
 }
 

@@ -58,8 +58,8 @@ local function markdown_inline(s)
     return s
   end
   s = gsub(gsub(calm(s), "[\\`*_%[%]<>&~|]", "\\%0"), "!$", "\\!")
-  if find(s, "\n", 1, true) then
-    s = s:gsub("\r\n", "\n"):gsub("\n([^\n]+)", function(line) return "\n" .. line_start(line) end)
+  if find(s, "[\r\n]") then -- each of them alone ends a line, too
+    s = s:gsub("\r\n?", "\n"):gsub("\n([^\n]+)", function(line) return "\n" .. line_start(line) end)
   end
   return s
 end
