@@ -195,7 +195,7 @@ function HTML.text(state, s, at)
     return open + 4
   end
   local slash, name = s:match("^<([/!]?)([%w:-]*)", open)
-  state.mode, state.element = "tag", slash == "" and name:lower() or ""
+  state.mode, state.element, state.named = "tag", slash == "" and name:lower() or "", false
   return open + 1 + #slash + #name
 end
 
@@ -213,11 +213,11 @@ function HTML.tag(state, s, at)
   local char = s:sub(at, at)
   if char == ">" then
     state.mode = (state.element == "script" or state.element == "style") and "inner" or "text"
-  elseif char == "=" then
-    state.mode = "equals"
+  elseif char == "=" and state.named then
+    state.mode, state.named = "equals", false
   else
-    local name = s:match("^[^%s/>=]+", at)
-    state.attribute = name:lower()
+    local name = s:match("^=?[^%s/>=]*", at) -- one that begins with "=" is a name, too
+    state.attribute, state.named = name:lower(), true
     return at + #name
   end
   return at + 1

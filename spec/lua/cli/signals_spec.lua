@@ -69,11 +69,11 @@ describe("the signals of", function()
             hub:spawn(function()
               local handle = assert(hub:send_async { title = "m" .. i, body = "b", targets = { "sink" } })
               accepted = accepted + 1
+              if accepted == 20 then ready() end
               handle:wait()
               hub:sleep(1000)
             end)
           end
-          ready()
           hub:sleep(1000)
         end)]], { { "TERM", ready } })
       assert.equal("", done.err)

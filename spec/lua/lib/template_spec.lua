@@ -258,7 +258,8 @@ describe("a value in HTML", function()
   end)
 
   it("is refused where none is safe", function()
-    for _, source in ipairs { "<a href={{ x }}>", "<a {{ x }}>", "<script>{{ x }}</script>", "<a onclick=\"{{ x }}\">", "<img srcset='{{ x }}'>" } do
+    for _, source in ipairs { "<a href={{ x }}>", "<a {{ x }}>", "<script>{{ x }}</script>", "<a onclick=\"{{ x }}\">", "<img srcset='{{ x }}'>",
+                              "<a=\"{{ x }}\">", "<a title=\"t\" =\"{{ x }}\">" } do
       assert.matches("^template 'incident', body line 1: {{ x }}: ", refused { format = "html", body = source })
     end
     assert.equal("<script>1</script>y", html("<script>{{{ x }}}</script>{{ 'y' }}", 1))
