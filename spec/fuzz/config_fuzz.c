@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         prepare(config);
     } else {
         must_be_told(&error);
-        MUST(!strstr(error.message, "a secret"));
+        MUST(memmem(data, size, "a secret", 8) || !strstr(error.message, "a secret"));
     }
     nh_doc_unref(config);
     char *text = fuzz_string((fuzz_part){(const char *)data, size});
