@@ -9,25 +9,9 @@
 
 #include <string.h>
 
+#include "runtime/core/hash.h"
+
 static const char seed;
-
-static uint64_t mix(uint64_t hash) {
-    hash ^= hash >> 33;
-    hash *= UINT64_C(0xff51afd7ed558ccd);
-    return hash ^ hash >> 29;
-}
-
-static uint64_t add(uint64_t hash, const char *text, size_t length) {
-    hash = mix(hash ^ length);
-    for (; length >= 8; text += 8, length -= 8) {
-        uint64_t word;
-        memcpy(&word, text, 8);
-        hash = mix(hash ^ word);
-    }
-    uint64_t rest = 0;
-    memcpy(&rest, text, length);
-    return mix(hash ^ rest);
-}
 
 /* Where the scheme of a URL ends; NULL when it is none. */
 static const char *scheme_end(const char *text, size_t length) {
@@ -46,29 +30,29 @@ static uint64_t add_url(uint64_t hash, const char *text, size_t length, const ch
     const char *end = cut_at(host, cut_at(host, cut_at(host, text + length, '/'), '?'), '#');
     const char *at = memrchr(host, '@', (size_t)(end - host));
     if (!at)
-        return add(hash, text, (size_t)(end - text));
+        return nh_hash(hash, text, (size_t)(end - text));
     /* What is before it is a password; what remains is hashed as it would be without one. */
     char plain[256];
     size_t scheme = (size_t)(host - text), rest = (size_t)(end - at - 1);
     if (scheme + rest > sizeof plain)
-        return add(hash, at, rest);
+        return nh_hash(hash, at, rest);
     memcpy(plain, text, scheme);
     memcpy(plain + scheme, at + 1, rest);
-    return add(hash, plain, scheme + rest);
+    return nh_hash(hash, plain, scheme + rest);
 }
 
 static uint64_t add_text(uint64_t hash, const nh_value *value) {
     size_t length;
     const char *text = nh_value_bytes(value, &length);
     if (!text || length == 0)
-        return mix(hash);
+        return nh_hash_mix(hash);
     const char *mark = scheme_end(text, length);
     if (mark)
         return add_url(hash, text, length, mark);
     if (*text == '+')
-        return add(hash, text, 1);
+        return nh_hash(hash, text, 1);
     const char *at = memchr(text, '@', length);
-    return at && at > text ? add(hash, at, 1) : add(hash, text, length);
+    return at && at > text ? nh_hash(hash, at, 1) : nh_hash(hash, text, length);
 }
 
 static uint64_t add_target(uint64_t hash, const nh_value *target) {
@@ -82,5 +66,5 @@ uint32_t nh_direction_of(const nh_value *targets) {
     uint64_t hash = (uint64_t)(uintptr_t)&seed;
     for (size_t i = 0; i < nh_value_count(targets); i++)
         hash = add_target(hash, nh_value_at(targets, i));
-    return (uint32_t)(mix(hash) >> (64 - NH_DIRECTION_BITS));
+    return (uint32_t)(nh_hash_mix(hash) >> (64 - NH_DIRECTION_BITS));
 }

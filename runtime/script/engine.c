@@ -23,6 +23,7 @@
 #include "runtime/core/error.h"
 #include "runtime/script/config.h"
 #include "runtime/script/file.h"
+#include "runtime/script/setup.h"
 #include "runtime/script/task.h"
 #include "runtime/script/value.h"
 #include "runtime/script/vm.h"
@@ -103,62 +104,6 @@ static nh_bundle *load_scripts(const nh_value *config, const char *base, nh_erro
     return bundle;
 }
 
-static int push_doc(lua_State *L) {
-    nh_push_value(L, nh_doc_root(lua_touserdata(L, 1)));
-    return 1;
-}
-
-/* The texts of all secrets in a document, added to the list on top of the stack. Depth is bounded
- * by the document's. */
-static void add_secrets(lua_State *L, const nh_value *value) {
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
-    if (nh_value_kind(value) == NH_SECRET) {
-        lua_pushlstring(L, text, length);
-        lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    }
-    for (size_t i = 0; i < nh_value_count(value); i++)
-        add_secrets(L, nh_value_at(value, i));
-}
-
-static int push_secrets(lua_State *L) {
-    lua_newtable(L);
-    luaL_checkstack(L, 2, NULL);
-    add_secrets(L, nh_doc_root(lua_touserdata(L, 1)));
-    return 1;
-}
-
-/* prepare(config, secrets): in Lua a secret is a string like any other, so they are told apart. */
-static nh_doc *prepare(nh_vm *vm, const nh_doc *config, nh_error *error) {
-    static const lua_CFunction pushes[] = {push_doc, push_secrets};
-    nh_vm_push_main(vm, "prepare");
-    for (int i = 0; i < 2; i++) {
-        lua_pushcfunction(vm->L, pushes[i]);
-        lua_pushlightuserdata(vm->L, (void *)config);
-        if (nh_vm_call(vm, 1, 1, error) != NH_OK) {
-            lua_pop(vm->L, i + 1);
-            return NULL;
-        }
-    }
-    if (nh_vm_call(vm, 2, 1, error) != NH_OK)
-        return NULL;
-    return nh_vm_pop_doc(vm, "prepare", error);
-}
-
-/* Calls a function of lib/main with a document (may be NULL) and returns what it returns as one. */
-static nh_doc *ask(nh_vm *vm, const char *function, const nh_doc *doc, nh_error *error) {
-    nh_vm_push_main(vm, function);
-    lua_pushcfunction(vm->L, push_doc);
-    lua_pushlightuserdata(vm->L, (void *)doc);
-    if (nh_vm_call(vm, 1, 1, error) != NH_OK) {
-        lua_pop(vm->L, 1);
-        return NULL;
-    }
-    if (nh_vm_call(vm, 1, 1, error) != NH_OK)
-        return NULL;
-    return nh_vm_pop_doc(vm, function, error);
-}
-
 /* Puts file and line before an error that begins with a key: "platforms.slack.tokn: unknown
  * option". */
 static void locate(const char *path, nh_error *error) {
@@ -188,35 +133,6 @@ static nh_vm_setup setup_for(const nh_engine *engine, nh_generation *generation)
                          .generation = generation,
                          .log = engine->log,
                          .limits = &engine->limits};
-}
-
-/* Gives a state the time that loading may take; returns what it had. */
-static double allow_loading(nh_vm *vm, const nh_doc *config) {
-    const nh_value *limits = nh_value_get(nh_doc_root(config), "limits");
-    double slice = vm->limiter.limits.slice;
-    vm->limiter.limits.slice = nh_value_real(nh_value_get(limits, "loading"), slice);
-    vm->limiter.loading = true;
-    return slice;
-}
-
-/* Calls what stands on the state's stack with the time that loading may take. */
-static nh_err call_loading(nh_vm *vm, const nh_doc *config, int arguments, nh_error *error) {
-    double slice = allow_loading(vm, config);
-    nh_slice outer = nh_limiter_enter(&vm->limiter, vm->L);
-    nh_err failed = nh_vm_call(vm, arguments, 0, error);
-    nh_limiter_leave(&vm->limiter, &outer);
-    vm->limiter.limits.slice = slice;
-    vm->limiter.loading = false;
-    return failed;
-}
-
-/* Gives a state the configuration, and its rules' scripts a run. */
-static nh_err set_up(nh_vm *vm, const nh_doc *config, nh_error *error) {
-    nh_vm_push_main(vm, "setup");
-    lua_pushcfunction(vm->L, push_doc);
-    lua_pushlightuserdata(vm->L, (void *)config);
-    nh_err failed = nh_vm_call(vm, 1, 1, error);
-    return failed ? failed : call_loading(vm, config, 1, error);
 }
 
 /* ------------------------------------------------------------- generations */
@@ -269,10 +185,10 @@ static nh_generation *load_generation(nh_engine *engine, nh_error *error) {
     setup.simulated = true;
     setup.log = NULL;
     nh_vm *vm = nh_vm_create(&setup, error);
-    nh_err failed = vm ? set_up(vm, engine->config, error) : NH_E_SCRIPT;
+    nh_err failed = vm ? nh_vm_set_up(vm, engine->config, error) : NH_E_SCRIPT;
     if (!failed) {
         nh_vm_push_main(vm, "self_test");
-        failed = call_loading(vm, engine->config, 0, error);
+        failed = nh_vm_call_loading(vm, engine->config, 0, error);
     }
     nh_vm_destroy(vm);
     if (!failed)
@@ -411,7 +327,7 @@ static nh_engine *make_engine(const nh_doc *config, nh_log *log, nh_error *error
     nh_vm_setup setup = setup_for(engine, NULL);
     engine->prepared = engine->bundle ? nh_vm_create(&setup, error) : NULL;
     if (engine->prepared) {
-        engine->config = prepare(engine->prepared, config, error);
+        engine->config = nh_vm_prepare(engine->prepared, config, error);
         if (!engine->config && error->code == NH_E_CONFIG)
             locate(*path ? path : NULL, error);
     }
@@ -463,7 +379,7 @@ static const nh_doc *engine_config(const nh_engine *engine) {
 static nh_doc *engine_platforms(const nh_engine *engine, nh_error *error) {
     nh_vm_setup setup = setup_for(engine, NULL);
     nh_vm *vm = nh_vm_create(&setup, error);
-    nh_doc *doc = vm ? ask(vm, "platforms", engine->config, error) : NULL;
+    nh_doc *doc = vm ? nh_vm_ask(vm, "platforms", engine->config, error) : NULL;
     nh_vm_destroy(vm);
     return doc;
 }
@@ -506,11 +422,11 @@ static nh_doc *engine_ask(const char *question, const nh_doc *config, const nh_d
     setup.simulated = true;
     setup.problems = &problems;
     vm = nh_vm_create(&setup, &fault);
-    if (!vm || (!check && set_up(vm, engine->config, &fault) != NH_OK))
+    if (!vm || (!check && nh_vm_set_up(vm, engine->config, &fault) != NH_OK))
         goto done;
     /* A simulated message's pauses begin no new slice: it has the time of loading in all. */
-    allow_loading(vm, engine->config);
-    answer = ask(vm, question, check ? engine->config : argument, &fault);
+    nh_vm_allow_loading(vm, engine->config);
+    answer = nh_vm_ask(vm, question, check ? engine->config : argument, &fault);
 done:
     if (!answer && check && fault.code != NH_E_INTERNAL) {
         nh_problems_add(&problems, fault.message);
@@ -541,7 +457,7 @@ static nh_err vm_open(nh_engine *engine, const nh_host *host, nh_vm **out, nh_er
         nh_vm_adopt(vm, &setup);
     else
         vm = nh_vm_create(&setup, error);
-    nh_err failed = vm ? set_up(vm, engine->config, error) : NH_E_SCRIPT;
+    nh_err failed = vm ? nh_vm_set_up(vm, engine->config, error) : NH_E_SCRIPT;
     if (failed) {
         nh_vm_destroy(vm);
         drop_generation(engine, generation);

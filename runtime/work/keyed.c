@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "runtime/core/clock.h"
+#include "runtime/core/hash.h"
 
 enum {
     SHARDS_MOST = 16,
@@ -36,24 +37,6 @@ struct nh_keyed {
     size_t shard_count, mask; /* mask: of a shard's buckets */
     shard shards[SHARDS_MOST];
 };
-
-static uint64_t mix(uint64_t hash) {
-    hash ^= hash >> 33;
-    hash *= UINT64_C(0xff51afd7ed558ccd);
-    return hash ^ hash >> 29;
-}
-
-static uint64_t hash_of(const nh_keyed *table, const char *key, size_t length) {
-    uint64_t hash = table->seed ^ length;
-    for (; length >= 8; key += 8, length -= 8) {
-        uint64_t word;
-        memcpy(&word, key, 8);
-        hash = mix(hash ^ word);
-    }
-    uint64_t rest = 0;
-    memcpy(&rest, key, length);
-    return mix(hash ^ rest);
-}
 
 static shard *shard_of(nh_keyed *table, uint64_t hash) {
     return &table->shards[(hash >> 48) % table->shard_count];
@@ -79,7 +62,7 @@ nh_keyed *nh_keyed_create(const nh_keyed_kind *kind, void *user, size_t keys) {
         keys = NH_KEYED_KEYS;
     table->kind = kind;
     table->user = user;
-    table->seed = mix((uint64_t)(uintptr_t)table ^ nh_monotonic());
+    table->seed = nh_hash_mix((uint64_t)(uintptr_t)table ^ nh_monotonic());
     table->shard_count = keys / SHARD_LEAST;
     table->shard_count = table->shard_count > SHARDS_MOST ? SHARDS_MOST : table->shard_count;
     table->shard_count += table->shard_count == 0;
@@ -186,7 +169,7 @@ static nh_entry *add(nh_keyed *table, shard *home, const char *key, size_t lengt
 
 nh_entry *nh_keyed_enter(nh_keyed *table, const char *key, size_t length, bool make, uint64_t now) {
     char cut[NH_KEYED_KEY_MAX];
-    uint64_t hash = hash_of(table, key, length);
+    uint64_t hash = nh_hash(table->seed, key, length);
     if (length > sizeof cut) { /* two long keys with one beginning stay two */
         static const char digits[] = "0123456789abcdef";
         length = sizeof cut;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "runtime/core/clock.h"
+#include "runtime/core/hash.h"
 
 enum { HANDLES = 4096, BUCKETS_LEAST = 64 };
 
@@ -37,11 +38,8 @@ struct nh_recent {
     entry *holder; /* the oldest that has its handle */
 };
 
-static uint64_t hash_of(const char *key, size_t length) {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < length; i++)
-        hash = (hash ^ (unsigned char)key[i]) * UINT64_C(1099511628211);
-    return hash ^ hash >> 32;
+static uint64_t hash_of(const nh_recent *recent, const char *key, size_t length) {
+    return nh_hash((uint64_t)(uintptr_t)recent, key, length);
 }
 
 static entry **place_of(nh_recent *recent, const char *key, size_t length, uint64_t hash) {
@@ -131,7 +129,7 @@ void nh_recent_unlock(nh_recent *recent) {
 
 bool nh_recent_find(nh_recent *recent, const char *key, size_t length, nh_handle **first,
                     char id[NH_ID_MAX + 1]) {
-    entry *e = *place_of(recent, key, length, hash_of(key, length));
+    entry *e = *place_of(recent, key, length, hash_of(recent, key, length));
     if (!e || e->until <= nh_monotonic())
         return false;
     *first = e->handle ? nh_handle_ref(e->handle) : NULL;
@@ -140,7 +138,7 @@ bool nh_recent_find(nh_recent *recent, const char *key, size_t length, nh_handle
 }
 
 void nh_recent_add(nh_recent *recent, const char *key, size_t length, nh_handle *handle) {
-    uint64_t now = nh_monotonic(), hash = hash_of(key, length);
+    uint64_t now = nh_monotonic(), hash = hash_of(recent, key, length);
     entry **place = place_of(recent, key, length, hash);
     if (*place)
         drop(recent, place);
@@ -170,7 +168,7 @@ void nh_recent_add(nh_recent *recent, const char *key, size_t length, nh_handle 
 }
 
 void nh_recent_remove(nh_recent *recent, const char *key, size_t length) {
-    entry **place = place_of(recent, key, length, hash_of(key, length));
+    entry **place = place_of(recent, key, length, hash_of(recent, key, length));
     if (*place)
         drop(recent, place);
 }

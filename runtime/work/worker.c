@@ -15,8 +15,6 @@
  * gets all messages from then on; the one before lives until its last task has ended or its time to
  * drain is over.
  */
-#include "runtime/work/worker.h"
-
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,182 +25,9 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 #include "runtime/core/log.h"
-#include "runtime/core/metrics.h"
-#include "runtime/work/health.h"
-#include "runtime/work/operation.h"
+#include "runtime/work/worker_parts.h"
 
 enum { TAKE_MOST = 32 };
-
-/* One loaded version of the scripts. */
-typedef struct generation {
-    nh_vm *vm;
-    nh_worker *worker;
-    uint64_t number;
-    size_t tasks;   /* that were started in it and have not ended */
-    nh_timer drain; /* once it is replaced */
-    struct generation *next;
-} generation;
-
-typedef struct task {
-    nh_actor actor; /* first: the engine and its operations see only this */
-    nh_worker *worker;
-    generation *generation;
-    nh_handle *handle; /* its own reference is this task's; NULL once it has settled */
-    nh_task_message message;
-    nh_timer deadline;
-    bool routed;              /* the deadline is what a route asked for, not the message's own */
-    struct task *next, *prev; /* live tasks; `next` in the free list */
-} task;
-
-struct nh_worker {
-    nh_work *work;
-    pthread_t thread;
-    bool started; /* the owner's view: start and join pair up */
-
-    /* The thread's own. */
-    nh_loop *loop;
-    generation *current;
-    generation *replaced; /* a list: each drains */
-    uint64_t broken;      /* the number of a generation that could not be opened */
-    nh_operations *operations;
-    task tasks; /* head of the ring of live tasks */
-    task *free_tasks;
-    size_t closed; /* messages settled as closed */
-
-    /* The mailbox. */
-    pthread_mutex_t lock;
-    pthread_cond_t changed; /* the thread has come up or failed to */
-    /* To cancel, each with a reference. Changed under the lock; looked at without it, or a
-     * wake-up's sender, who holds it, would have the thread wait for itself. */
-    _Atomic(nh_handle *) mail;
-    bool up;
-    nh_error fault;
-
-    atomic_bool sleeping;
-    atomic_bool full;    /* it waits, too, but takes nothing */
-    atomic_int stopping; /* 0, 1 patient, 2 now */
-    atomic_bool ended;
-    _Atomic uint64_t idle_since;
-    _Atomic size_t memory;
-};
-
-static task *task_of(nh_task *base) {
-    return (task *)base;
-}
-
-/* ------------------------------------------------------- what a task asks for */
-
-static nh_err host_deadline(nh_task *base, double seconds, nh_error *error) {
-    task *t = task_of(base);
-    nh_loop *loop = t->worker->loop;
-    uint64_t now = nh_loop_now(loop), own = t->handle ? nh_times_of(t->handle)->deadline : 0;
-    if (own <= now || (own != UINT64_MAX && (double)(own - now) / NH_SECOND <= seconds))
-        return NH_OK;
-    t->routed = true;
-    return nh_timer_start(loop, &t->deadline, seconds) == NH_OK ? NH_OK : nh_fail_memory(error);
-}
-
-static void host_progress(nh_task *base, uint32_t done, uint32_t total) {
-    nh_handle *handle = task_of(base)->handle;
-    if (!handle)
-        return;
-    atomic_store_explicit(&handle->done, done, memory_order_relaxed);
-    atomic_store_explicit(&handle->total, total, memory_order_relaxed);
-    nh_handle_tell(handle, NH_EVENT_PROGRESS);
-}
-
-static void host_retrying(nh_task *base, const char *platform, uint32_t attempts) {
-    task *t = task_of(base);
-    nh_store *store = t->worker->work->store;
-    if (t->worker->work->metrics)
-        nh_metrics_retry(t->worker->work->metrics, platform, strlen(platform));
-    atomic_fetch_add_explicit(&t->worker->work->retries, 1, memory_order_relaxed);
-    if (!t->handle)
-        return;
-    if (t->handle->row && attempts > t->handle->attempts) {
-        t->handle->attempts = attempts;
-        store->ops->nack(store, t->handle->row,
-                         &(nh_store_nack){.delay = -1, .attempts = attempts});
-    }
-    atomic_fetch_add_explicit(&t->handle->retries, 1, memory_order_relaxed);
-    nh_handle_tell(t->handle, NH_EVENT_RETRY);
-}
-
-static void host_attempted(nh_task *base, const nh_attempt *attempt) {
-    nh_worker *worker = task_of(base)->worker;
-    const nh_health_attempt note = {.code = attempt->code,
-                                    .text = attempt->text,
-                                    .length = attempt->text ? strlen(attempt->text) : 0,
-                                    .seconds = attempt->seconds,
-                                    .lane = attempt->lane};
-    uint64_t now = nh_loop_now(worker->loop);
-    double wall = nh_wall();
-    if (worker->work->health) {
-        nh_health_note(worker->work->health, NH_HEALTH_PLATFORM, attempt->account,
-                       strlen(attempt->account), &note, now, wall);
-        nh_health_note(worker->work->health, NH_HEALTH_TARGET, attempt->target,
-                       strlen(attempt->target), &note, now, wall);
-    }
-    if (worker->work->metrics)
-        nh_metrics_attempt(worker->work->metrics, attempt->platform, strlen(attempt->platform),
-                           attempt->code, attempt->seconds);
-}
-
-static double host_score(nh_task *base, const char *account) {
-    nh_worker *worker = task_of(base)->worker;
-    return worker->work->health ? nh_health_score(worker->work->health, NH_HEALTH_PLATFORM, account,
-                                                  strlen(account), nh_loop_now(worker->loop))
-                                : 0.5;
-}
-
-static void settle_task(task *t, nh_receipt *receipt, nh_err reason) {
-    nh_handle *handle = t->handle;
-    nh_timer_stop(t->worker->loop, &t->deadline);
-    t->handle = NULL;
-    handle->task = NULL;
-    nh_handle_settle(handle, receipt, reason);
-}
-
-static void free_task(task *t) {
-    nh_worker *worker = t->worker;
-    t->prev->next = t->next;
-    t->next->prev = t->prev;
-    t->next = worker->free_tasks;
-    worker->free_tasks = t;
-    t->generation->tasks--;
-    nh_actor_end(&t->actor);
-}
-
-static void host_settle(nh_task *base, nh_status status, const nh_packed *packed, bool more) {
-    task *t = task_of(base);
-    nh_receipt *receipt = packed ? nh_handle_make_receipt(t->handle, status, packed) : NULL;
-    if (more)
-        t->worker->work->linger(t->worker->work, 1);
-    settle_task(t, receipt, NH_E_INTERNAL);
-    if (!more)
-        free_task(t);
-}
-
-static void host_end(nh_task *base) {
-    nh_work *work = task_of(base)->worker->work;
-    free_task(task_of(base));
-    work->linger(work, -1);
-}
-
-static const nh_host host = {
-    .transfer = nh_operation_transfer,
-    .sleep = nh_operation_sleep,
-    .deadline = host_deadline,
-    .op_cancel = nh_operation_cancel,
-    .admit = nh_operation_admit,
-    .pause = nh_operation_pause,
-    .progress = host_progress,
-    .retrying = host_retrying,
-    .attempted = host_attempted,
-    .score = host_score,
-    .settle = host_settle,
-    .end = host_end,
-};
 
 /* ------------------------------------------------------------------- tasks */
 
@@ -263,8 +88,8 @@ static void start_task(nh_worker *worker, nh_handle *handle, double zero) {
         uint64_t now = nh_loop_now(worker->loop);
         double left = deadline > now ? (double)(deadline - now) / NH_SECOND : 0;
         if (nh_timer_start(worker->loop, &t->deadline, left) != NH_OK) {
-            settle_task(t, NULL, NH_E_INTERNAL);
-            free_task(t);
+            nh_worker_settle(t, NULL, NH_E_INTERNAL);
+            nh_worker_forget(t);
             return;
         }
     }
@@ -312,7 +137,7 @@ static nh_err open_generation(nh_worker *worker, nh_error *error) {
     made->number = ops->generation(worker->work->engine);
     made->worker = worker;
     made->drain.fire = drain_over;
-    nh_err failed = ops->vm_open(worker->work->engine, &host, &made->vm, error);
+    nh_err failed = ops->vm_open(worker->work->engine, &nh_worker_host, &made->vm, error);
     if (failed) {
         free(made);
         return failed;

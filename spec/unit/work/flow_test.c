@@ -8,27 +8,9 @@
 #include "runtime/core/direction.h"
 #include "runtime/core/doc.h"
 #include "spec/unit/check.h"
+#include "spec/unit/work/owner.h"
 
 enum { BURST = 2000 };
-
-static void nothing(nh_owner *owner) {
-    (void)owner;
-}
-
-static void no_cancel(nh_owner *owner, nh_handle *handle) {
-    (void)owner, (void)handle;
-}
-
-static void no_count(nh_owner *owner, nh_handle *handle, nh_status status) {
-    (void)owner, (void)handle, (void)status;
-}
-
-static void no_more(nh_owner *owner, nh_handle *handle, nh_err reason) {
-    (void)owner, (void)handle, (void)reason;
-}
-
-static nh_owner owner = {
-    .hold = nothing, .drop = nothing, .cancel = no_cancel, .count = no_count, .settled = no_more};
 
 static nh_handle *make(const char *target, const char *priority) {
     char json[160];

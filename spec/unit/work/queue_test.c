@@ -7,31 +7,7 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/doc.h"
 #include "spec/unit/check.h"
-
-static size_t settled_count;
-
-static void nothing(nh_owner *owner) {
-    (void)owner;
-}
-
-static void no_cancel(nh_owner *owner, nh_handle *handle) {
-    (void)owner, (void)handle;
-}
-
-static void count_settled(nh_owner *owner, nh_handle *handle, nh_status status) {
-    (void)owner, (void)handle, (void)status;
-    settled_count++;
-}
-
-static void no_more(nh_owner *owner, nh_handle *handle, nh_err reason) {
-    (void)owner, (void)handle, (void)reason;
-}
-
-static nh_owner owner = {.hold = nothing,
-                         .drop = nothing,
-                         .cancel = no_cancel,
-                         .count = count_settled,
-                         .settled = no_more};
+#include "spec/unit/work/owner.h"
 
 static nh_handle *make_with(nh_priority priority, const char *more) {
     static const char *const names[] = {"low", "normal", "high", "urgent"};
