@@ -14,6 +14,7 @@
 #include <lua.h>
 #include <lualib.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #include "runtime/cli/command.h"
 #include "runtime/cli/signals.h"
 #include "runtime/cli/term.h"
+#include "runtime/core/slab.h"
 
 /* Where the module is, from the executable's directory. NH_CLI_MODULES is the installation's. */
 static const char *const module_places[] = {"../lua", NH_CLI_MODULES};
@@ -164,6 +166,29 @@ static int run_script(lua_State *L) {
     return 1;
 }
 
+/* A script that sends a batch holds as many receipts: their tables are many and small. */
+static void *allocate(void *slab, void *block, size_t osize, size_t nsize) {
+    return nh_slab_realloc(slab, block, block ? osize : 0, nsize);
+}
+
+typedef enum warnings { WARNINGS_OFF, WARNINGS_ON, WARNING_GOES_ON } warnings;
+
+/* As lua does: off until warn("@on"). */
+static void warn(void *state, const char *text, int more) {
+    warnings *w = state;
+    if (*w != WARNING_GOES_ON && !more && *text == '@') {
+        if (strcmp(text, "@on") == 0)
+            *w = WARNINGS_ON;
+        else if (strcmp(text, "@off") == 0)
+            *w = WARNINGS_OFF;
+        return;
+    }
+    if (*w == WARNINGS_OFF)
+        return;
+    fprintf(stderr, "%s%s%s", *w == WARNING_GOES_ON ? "" : "Lua warning: ", text, more ? "" : "\n");
+    *w = more ? WARNING_GOES_ON : WARNINGS_ON;
+}
+
 static const cli_option options[] = {{0}};
 
 static int run_run(const cli_command *self, int argc, char **argv) {
@@ -172,11 +197,14 @@ static int run_run(const cli_command *self, int argc, char **argv) {
     int status = cli_options_parse(self, argc, argv, NULL, &operands);
     if (status != CLI_GO)
         return status;
-    lua_State *L = luaL_newstate();
+    nh_slab slab = {.regions = NULL};
+    warnings state = WARNINGS_OFF;
+    lua_State *L = lua_newstate(allocate, &slab);
     if (!L) {
         cli_complain(self->name, "out of memory");
         return CLI_FAILED;
     }
+    lua_setwarnf(L, warn, &state);
     signal(SIGPIPE, SIG_IGN); /* a peer that hangs up must not end the script */
     lua_pushcfunction(L, run_script);
     lua_pushlightuserdata(L, &operands);
@@ -187,6 +215,7 @@ static int run_run(const cli_command *self, int argc, char **argv) {
         status = CLI_FAILED;
     }
     lua_close(L); /* closes the hubs that are left */
+    nh_slab_term(&slab);
     cli_signals_stop(&left);
     return left ? CLI_FAILED : status;
 }

@@ -21,14 +21,14 @@
 #include <sys/mman.h>
 
 #include "runtime/core/fork.h"
+#include "runtime/core/map.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14; older kernels refuse it */
 #endif
 
 enum {
-    BLOCK = 2 << 20,
-    PAGES = BLOCK / NH_PAGE,
+    PAGES = NH_BLOCK / NH_PAGE,
     WORDS = PAGES / 64,
     LOOKED_AT = 4,
     EMPTY_KEPT = 2,
@@ -53,22 +53,9 @@ struct nh_pages {
 /* ------------------------------------------------------------------ blocks */
 
 static block *map_block(void) {
-    char *at = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED)
+    block *made = nh_map_block(true);
+    if (!made)
         return NULL;
-    if ((uintptr_t)at % BLOCK != 0) { /* one that is twice as long holds an aligned one */
-        munmap(at, BLOCK);
-        at = mmap(NULL, 2 * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (at == MAP_FAILED)
-            return NULL;
-        size_t before = (BLOCK - (uintptr_t)at % BLOCK) % BLOCK;
-        if (before > 0)
-            munmap(at, before);
-        munmap(at + before + BLOCK, BLOCK - before);
-        at += before;
-    }
-    madvise(at, BLOCK, MADV_HUGEPAGE);
-    block *made = (block *)(void *)at; /* fresh memory is zero */
     made->used[0] = 1;
     made->unused = PAGES - 1;
     made->touched = 1;
@@ -151,7 +138,7 @@ void nh_pages_unref(nh_pages *pages) {
     while (pages->first) { /* without runs all blocks are empty, and empty ones are listed */
         block *b = pages->first;
         unlist(pages, b);
-        munmap(b, BLOCK);
+        nh_unmap_block(b);
     }
     pthread_mutex_destroy(&pages->lock);
     free(pages);
@@ -193,7 +180,7 @@ void *nh_pages_take(nh_pages *pages, size_t want, size_t *got) {
 }
 
 void nh_pages_give(nh_pages *pages, void *at, size_t count) {
-    block *b = (block *)((uintptr_t)at & ~(uintptr_t)(BLOCK - 1));
+    block *b = (block *)((uintptr_t)at & ~(uintptr_t)(NH_BLOCK - 1));
     unsigned from = (unsigned)(((uintptr_t)at - (uintptr_t)b) / NH_PAGE);
     if (pages->fork_generation != nh_fork_generation())
         return;
@@ -209,5 +196,5 @@ void nh_pages_give(nh_pages *pages, void *at, size_t count) {
         list(pages, b);
     pthread_mutex_unlock(&pages->lock);
     if (gone)
-        munmap(b, BLOCK);
+        nh_unmap_block(b);
 }

@@ -213,7 +213,36 @@ static nh_node node_of(const token *t) {
     return (nh_node){.kind = NH_INT, .whole = (int64_t)(bits << unused) >> unused};
 }
 
-/* The kinds that most of a document is are read here and now, the others by way of a token. */
+/* The value at `p` by itself, a container without its children; returns what follows it, NULL when
+ * it is none. The kinds that most of a document is are read here and now, the others by way of a
+ * token.
+ */
+static inline const unsigned char *read_node(const unsigned char *p, const unsigned char *end,
+                                             nh_node *node) {
+    unsigned char lead = p < end ? *p : NIL + 1;
+    if ((lead & 0xE0) == 0xA0 && (lead & 0x1F) < end - p) {
+        *node = text_node(NH_STRING, p + 1, lead & 0x1F);
+        return p + 1 + (lead & 0x1F);
+    }
+    if (lead < 0x80 || lead >= NEGATIVE) {
+        *node = (nh_node){.kind = NH_INT, .whole = (signed char)lead};
+        return p + 1;
+    }
+    token t = {0};
+    const unsigned char *next = read_token(p, end, &t);
+    if (next && !t.container) {
+        *node = node_of(&t);
+    } else if (next) {
+        bool map = lead < 0x90 || lead >= MAP16;
+        *node = (nh_node){.kind = map ? NH_MAP : NH_ARRAY, .count = (uint32_t)(t.count >> map)};
+    }
+    return next;
+}
+
+const char *nh_tree_next(const char *bytes, const char *end, nh_node *node) {
+    return (const char *)read_node((const unsigned char *)bytes, (const unsigned char *)end, node);
+}
+
 void nh_tree_build(nh_node *nodes, const char *bytes, size_t length) {
     struct {
         nh_node *next;
@@ -232,36 +261,15 @@ void nh_tree_build(nh_node *nodes, const char *bytes, size_t length) {
         }
         left--;
         nh_node *node = next++;
-        unsigned char lead = *p;
-        if ((lead & 0xE0) == 0xA0) {
-            *node = text_node(NH_STRING, p + 1, lead & 0x1F);
-            p += 1 + (lead & 0x1F);
+        p = read_node(p, end, node);
+        if (node->kind != NH_ARRAY && node->kind != NH_MAP)
             continue;
-        }
-        if (lead == STR8) {
-            *node = text_node(NH_STRING, p + 2, p[1]);
-            p += 2 + p[1];
-            continue;
-        }
-        if (lead < 0x80 || lead >= NEGATIVE) {
-            *node = (nh_node){.kind = NH_INT, .whole = (signed char)lead};
-            p++;
-            continue;
-        }
-        token t = {0};
-        p = read_token(p, end, &t);
-        if (!t.container) {
-            *node = node_of(&t);
-            continue;
-        }
-        bool map = lead < 0x90 || lead >= MAP16;
-        *node = (nh_node){.kind = map ? NH_MAP : NH_ARRAY,
-                          .count = (uint32_t)(t.count >> map),
-                          .children = unused};
+        size_t children = (size_t)node->count << (node->kind == NH_MAP);
+        node->children = unused;
         open[depth].next = next;
         open[depth++].left = left;
         next = unused;
-        left = t.count;
-        unused += t.count;
+        left = children;
+        unused += children;
     }
 }

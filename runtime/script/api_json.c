@@ -41,6 +41,11 @@ static void add(lua_State *L, nh_text *out, const char *bytes, size_t length) {
     out->length += length;
 }
 
+static void add_sign(lua_State *L, nh_text *out, char sign) {
+    *room(L, out, 1) = sign;
+    out->length++;
+}
+
 static const bool is_escaped[256] = {
     [0] = true,  [1] = true,  [2] = true,  [3] = true,  [4] = true,   [5] = true,    [6] = true,
     [7] = true,  [8] = true,  [9] = true,  [10] = true, [11] = true,  [12] = true,   [13] = true,
@@ -96,6 +101,17 @@ static void add_string(lua_State *L, nh_text *out, int index) {
     out->length = (size_t)(to - out->bytes);
 }
 
+static void add_integer(lua_State *L, nh_text *out, lua_Integer number) {
+    char digits[32], *first = digits + sizeof digits;
+    lua_Unsigned rest = number < 0 ? 0 - (lua_Unsigned)number : (lua_Unsigned)number;
+    do {
+        *--first = (char)('0' + rest % 10);
+    } while (rest /= 10);
+    if (number < 0)
+        *--first = '-';
+    add(L, out, first, (size_t)(digits + sizeof digits - first));
+}
+
 /* The shortest form that reads back as the same number. */
 static void add_real(lua_State *L, nh_text *out, double number) {
     char text[32];
@@ -111,15 +127,15 @@ static void add_value(lua_State *L, nh_text *out, int index, int depth);
 
 static void add_array(lua_State *L, nh_text *out, int index, int depth) {
     size_t count = lua_rawlen(L, index);
-    add(L, out, "[", 1);
+    add_sign(L, out, '[');
     for (size_t i = 1; i <= count; i++) {
         if (i > 1)
-            add(L, out, ",", 1);
+            add_sign(L, out, ',');
         lua_rawgeti(L, index, (lua_Integer)i);
         add_value(L, out, lua_gettop(L), depth);
         lua_pop(L, 1);
     }
-    add(L, out, "]", 1);
+    add_sign(L, out, ']');
 }
 
 /* A pair of a table, whose key and value stand at `place` and the one after it of the stack. */
@@ -159,15 +175,15 @@ static void add_members(lua_State *L, nh_text *out, member *members, int place, 
         members[i].place = place;
     }
     sort(members, count);
-    add(L, out, "{", 1);
+    add_sign(L, out, '{');
     for (size_t i = 0; i < count; i++) {
         if (i > 0)
-            add(L, out, ",", 1);
+            add_sign(L, out, ',');
         add_string(L, out, members[i].place);
-        add(L, out, ":", 1);
+        add_sign(L, out, ':');
         add_value(L, out, members[i].place + 1, depth);
     }
-    add(L, out, "}", 1);
+    add_sign(L, out, '}');
 }
 
 /* An object of many pairs, or of keys that are numbers, too. */
@@ -205,7 +221,6 @@ static void add_table(lua_State *L, nh_text *out, int index, int depth) {
 }
 
 static void add_value(lua_State *L, nh_text *out, int index, int depth) {
-    char number[32];
     switch (lua_type(L, index)) {
     case LUA_TNIL:
         add(L, out, "null", 4);
@@ -218,8 +233,7 @@ static void add_value(lua_State *L, nh_text *out, int index, int depth) {
         break;
     case LUA_TNUMBER:
         if (lua_isinteger(L, index))
-            add(L, out, number,
-                (size_t)snprintf(number, sizeof number, LUA_INTEGER_FMT, lua_tointeger(L, index)));
+            add_integer(L, out, lua_tointeger(L, index));
         else
             add_real(L, out, lua_tonumber(L, index));
         break;
@@ -254,17 +268,17 @@ static int encode_object(lua_State *L) {
     lua_settop(L, count);
     luaL_checkstack(L, 8, "json.encode");
     out->length = 0;
-    add(L, out, "{", 1);
+    add_sign(L, out, '{');
     for (int i = 1; i <= count; i++) {
         if (lua_isnil(L, i))
             continue;
         if (out->length > 1)
-            add(L, out, ",", 1);
+            add_sign(L, out, ',');
         const char *name = lua_tolstring(L, lua_upvalueindex(1 + i), &length);
         add(L, out, name, length);
         add_value(L, out, i, 1);
     }
-    add(L, out, "}", 1);
+    add_sign(L, out, '}');
     lua_pushlstring(L, out->bytes, out->length);
     return 1;
 }
@@ -283,7 +297,7 @@ static int object(lua_State *L) {
                       "must be a list of names");
         out->length = 0;
         add_string(L, out, -1);
-        add(L, out, ":", 1);
+        add_sign(L, out, ':');
         lua_pop(L, 1);
         lua_pushlstring(L, out->bytes, out->length);
     }

@@ -168,6 +168,7 @@ static nh_progress advance(nh_strand *s, int job, nh_error *error) {
             return NH_ENDED;
         case LUA_TBOOLEAN: /* and all is said with it */
             s->owner->plain = true;
+            s->owner->after = lua_toboolean(L, -STEP_RESULTS + 1);
             return NH_ENDED;
         case LUA_TNUMBER:
             if (seconds > 0 && vm->setup.host->sleep(&s->op, seconds, error) != NH_OK)

@@ -25,8 +25,8 @@
 
 #include <lua.h>
 
+#include "runtime/core/slab.h"
 #include "runtime/notifyhub.h"
-#include "runtime/script/slab.h"
 
 typedef struct nh_limits {
     double slice;           /* seconds of the processor without a pause */

@@ -14,25 +14,89 @@
 /* Room in the tables: a table that grows costs more than all that is put into it. */
 enum { RECEIPT_FIELDS = 8, RESULT_FIELDS = 8 };
 
+/* The names of the fields that are read and told. tell_receipt has them as its upvalues: a text
+ * that comes from C is looked up by its bytes each time. */
+typedef enum name {
+    MESSAGE = 1,
+    ENTRIES,
+    ACCOUNT,
+    ADAPTER,
+    NAME,
+    SHOWN,
+    DELIVERED,
+    ID,
+    STATUS,
+    RESULTS,
+    CREATED_AT,
+    SETTLED_AT,
+    ROUTE,
+    WARNINGS,
+    GENERATION,
+    PLATFORM,
+    TARGET,
+    OK,
+    STATUS_CODE,
+    ATTEMPTS,
+    LATENCY,
+    WAITED,
+    NAMES_END
+} name;
+
+static const char *const names[NAMES_END] = {[MESSAGE] = "message",
+                                             [ENTRIES] = "entries",
+                                             [ACCOUNT] = "account",
+                                             [ADAPTER] = "adapter",
+                                             [NAME] = "name",
+                                             [SHOWN] = "shown",
+                                             [DELIVERED] = "delivered",
+                                             [ID] = "id",
+                                             [STATUS] = "status",
+                                             [RESULTS] = "results",
+                                             [CREATED_AT] = "created_at",
+                                             [SETTLED_AT] = "settled_at",
+                                             [ROUTE] = "route",
+                                             [WARNINGS] = "warnings",
+                                             [GENERATION] = "generation",
+                                             [PLATFORM] = "platform",
+                                             [TARGET] = "target",
+                                             [OK] = "ok",
+                                             [STATUS_CODE] = "status_code",
+                                             [ATTEMPTS] = "attempts",
+                                             [LATENCY] = "latency",
+                                             [WAITED] = "waited"};
+
+/* The field of the table at `from` [-0, +1]. */
+static void get(lua_State *L, int from, name field) {
+    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_rawget(L, from);
+}
+
+/* The value on top of the stack becomes that field of the table at `table` [-1, +0]. */
+static void set(lua_State *L, int table, name field) {
+    lua_pushvalue(L, lua_upvalueindex(field));
+    lua_insert(L, -2);
+    lua_rawset(L, table);
+}
+
 /* Tells the value on top of the stack, unless it is nil: to the writer, and to the table at that
  * index, 0: to none [-1, +0]. */
-static void tell(lua_State *L, nh_writer *writer, int table, const char *name) {
+static void tell(lua_State *L, nh_writer *writer, int table, name field) {
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         return;
     }
-    nh_writer_cstring(writer, name);
-    nh_write_value(L, -1, writer, name);
+    nh_writer_cstring(writer, names[field]);
+    nh_write_value(L, -1, writer, names[field]);
     if (table)
-        lua_setfield(L, table, name);
+        set(L, table, field);
     else
         lua_pop(L, 1);
 }
 
-static void tell_field(lua_State *L, int from, const char *field, nh_writer *writer, int table,
-                       const char *name) {
-    lua_getfield(L, from, field);
-    tell(L, writer, table, name);
+static void tell_field(lua_State *L, int from, name from_field, nh_writer *writer, int table,
+                       name field) {
+    get(L, from, from_field);
+    tell(L, writer, table, field);
 }
 
 /* A table with so much room, where one is asked for [-0, +0 or 1]; its index or 0. */
@@ -50,17 +114,17 @@ static void tell_result(lua_State *L, nh_writer *writer, int results, size_t pla
     nh_writer_open_map(writer);
     int table = push_table(L, results, 0, RESULT_FIELDS);
     int top = lua_gettop(L);
-    lua_getfield(L, entry, "account");
-    lua_getfield(L, -1, "adapter");
-    tell_field(L, top + 2, "name", writer, table, "platform");
+    get(L, entry, ACCOUNT);
+    get(L, top + 1, ADAPTER);
+    tell_field(L, top + 2, NAME, writer, table, PLATFORM);
     lua_settop(L, top);
-    tell_field(L, entry, "shown", writer, table, "target");
+    tell_field(L, entry, SHOWN, writer, table, TARGET);
     lua_pushboolean(L, true);
-    tell(L, writer, table, "ok");
-    tell_field(L, entry, "delivered", writer, table, "status_code");
-    tell_field(L, entry, "attempts", writer, table, "attempts");
-    tell_field(L, entry, "latency", writer, table, "latency");
-    tell_field(L, entry, "waited", writer, table, "waited");
+    tell(L, writer, table, OK);
+    tell_field(L, entry, DELIVERED, writer, table, STATUS_CODE);
+    tell_field(L, entry, ATTEMPTS, writer, table, ATTEMPTS);
+    tell_field(L, entry, LATENCY, writer, table, LATENCY);
+    tell_field(L, entry, WAITED, writer, table, WAITED);
     nh_writer_close(writer);
     if (table)
         lua_rawseti(L, results, (lua_Integer)place);
@@ -70,7 +134,7 @@ static void tell_result(lua_State *L, nh_writer *writer, int results, size_t pla
 /* The results of the entries at that index. */
 static void tell_results(lua_State *L, nh_writer *writer, int entries, int table) {
     size_t count = lua_rawlen(L, entries);
-    nh_writer_cstring(writer, "results");
+    nh_writer_cstring(writer, names[RESULTS]);
     nh_writer_array(writer, count);
     int results = push_table(L, table, (int)count, 0);
     for (size_t i = 1; i <= count; i++) {
@@ -78,39 +142,49 @@ static void tell_results(lua_State *L, nh_writer *writer, int entries, int table
         tell_result(L, writer, results, i);
     }
     if (table)
-        lua_setfield(L, table, "results");
+        set(L, table, RESULTS);
 }
 
 /* Of a context, a generation, and whether a table is asked for; → the table. */
 static int tell_receipt(lua_State *L) {
-    enum { CONTEXT = 1, GENERATION, TABLE, MESSAGE, ENTRIES };
+    enum { CONTEXT_AT = 1, GENERATION_AT, TABLE_AT, MESSAGE_AT, ENTRIES_AT };
     nh_writer *writer = nh_vm_of(L)->writer;
-    lua_getfield(L, CONTEXT, "message");
-    lua_getfield(L, CONTEXT, "entries");
-    int table = push_table(L, lua_toboolean(L, TABLE), 0, RECEIPT_FIELDS);
+    get(L, CONTEXT_AT, MESSAGE);
+    get(L, CONTEXT_AT, ENTRIES);
+    int table = push_table(L, lua_toboolean(L, TABLE_AT), 0, RECEIPT_FIELDS);
     nh_writer_clear(writer);
     nh_writer_open_map(writer);
-    tell_field(L, MESSAGE, "id", writer, table, "id");
-    lua_pushstring(L, nh_status_name(NH_DELIVERED));
-    tell(L, writer, table, "status");
-    tell_results(L, writer, ENTRIES, table);
-    tell_field(L, MESSAGE, "created_at", writer, table, "created_at");
+    tell_field(L, MESSAGE_AT, ID, writer, table, ID);
+    lua_pushvalue(L, lua_upvalueindex(DELIVERED));
+    tell(L, writer, table, STATUS);
+    tell_results(L, writer, ENTRIES_AT, table);
+    tell_field(L, MESSAGE_AT, CREATED_AT, writer, table, CREATED_AT);
     lua_pushnumber(L, nh_wall());
-    tell(L, writer, table, "settled_at");
-    tell_field(L, CONTEXT, "route", writer, table, "route");
-    tell_field(L, CONTEXT, "warnings", writer, table, "warnings");
-    if (lua_tointeger(L, GENERATION) > 0) {
-        lua_pushvalue(L, GENERATION);
-        tell(L, writer, table, "generation");
+    tell(L, writer, table, SETTLED_AT);
+    tell_field(L, CONTEXT_AT, ROUTE, writer, table, ROUTE);
+    tell_field(L, CONTEXT_AT, WARNINGS, writer, table, WARNINGS);
+    if (lua_tointeger(L, GENERATION_AT) > 0) {
+        lua_pushvalue(L, GENERATION_AT);
+        tell(L, writer, table, GENERATION);
     }
     nh_writer_close(writer);
     return table ? 1 : 0;
 }
 
+static const char TELL; /* its address: where the registry has tell_receipt */
+
+void nh_receipt_open(lua_State *L) {
+    luaL_checkstack(L, NAMES_END, NULL);
+    for (int field = 1; field < NAMES_END; field++)
+        lua_pushstring(L, names[field]);
+    lua_pushcclosure(L, tell_receipt, NAMES_END - 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &TELL);
+}
+
 nh_err nh_receipt_delivered(nh_vm *vm, int context, lua_Integer generation, bool table,
                             nh_packed *receipt) {
     lua_State *L = vm->L;
-    lua_pushcfunction(L, tell_receipt);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &TELL);
     lua_rawgeti(L, LUA_REGISTRYINDEX, context);
     lua_pushinteger(L, generation);
     lua_pushboolean(L, table);

@@ -4,6 +4,9 @@
 
 #include "runtime/script/vm.h"
 
+/* Makes a state ready for it, once. May raise. */
+void nh_receipt_open(lua_State *L);
+
 /* Packs the receipt of a message all of whose entries were delivered, from its context (a registry
  * reference) and the number of its rules' generation, 0: none; borrowed until the state makes its
  * next document. With `table` the same is pushed as a table, for callbacks [-0, +1]; when this

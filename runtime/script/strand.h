@@ -40,6 +40,7 @@ struct nh_script {
     int context;    /* registry reference of the table that run, stop and after share */
     bool settled;   /* what still runs are its callbacks */
     bool plain;     /* its one job was delivered, and done(context) has nothing to add */
+    bool after;     /* and callbacks want to hear of it */
     bool durable;   /* a close leaves the message in the journal */
 };
 

@@ -24,6 +24,10 @@
 #include "runtime/script/strand.h"
 #include "runtime/script/value.h"
 
+static bool is_ruled(const nh_vm *vm) {
+    return vm->setup.generation && vm->setup.generation->rules;
+}
+
 /* ------------------------------------------------------------------ ending */
 
 static nh_status status_from(const char *name) {
@@ -154,8 +158,8 @@ static void jobs_ended(nh_script *owner) {
     nh_error error;
     if (owner->plain) { /* what done(context) would say */
         lua_pushstring(vm->L, nh_status_name(NH_DELIVERED));
-        lua_pushinteger(vm->L, 0);
-        lua_pushboolean(vm->L, false);
+        lua_pushinteger(vm->L, is_ruled(vm) ? (lua_Integer)vm->setup.generation->number : 0);
+        lua_pushboolean(vm->L, owner->after);
         settle(owner, false);
         return;
     }
@@ -268,16 +272,11 @@ void nh_strand_resume(nh_strand *s, int arguments) {
  * at once. */
 enum { CONTEXT_FIELDS = 8, RULED_CONTEXT_FIELDS = 16, MESSAGE_FIELDS = 4 };
 
-static bool is_ruled(const nh_vm *vm) {
-    return vm->setup.generation && vm->setup.generation->rules;
-}
-
 /* What a protected call needs, on its C stack. */
 typedef struct start_call {
     nh_vm *vm;
     nh_task *task;
     const nh_task_message *message;
-    nh_doc *doc; /* the message's, until it is a table: who called drops it when that raises */
 } start_call;
 
 /* Starts the deliveries of the context on top of the state's stack; true when there is more to do
@@ -316,10 +315,6 @@ static bool start_jobs(nh_script *owner) {
 static int protected_start(lua_State *L) {
     start_call *call = lua_touserdata(L, 1);
     nh_vm *vm = call->vm;
-    nh_error error;
-    call->doc = nh_doc_from_bytes(call->message->bytes, call->message->length, &error);
-    if (!call->doc)
-        return luaL_error(L, "%s", error.message);
     nh_script *owner = calloc(1, sizeof *owner);
     if (!owner)
         return luaL_error(L, "out of memory");
@@ -332,9 +327,7 @@ static int protected_start(lua_State *L) {
     nh_vm_count_task(vm, 1);
 
     lua_createtable(L, 0, is_ruled(vm) ? RULED_CONTEXT_FIELDS : CONTEXT_FIELDS);
-    nh_push_map(L, nh_doc_root(call->doc), MESSAGE_FIELDS);
-    nh_doc_unref(call->doc);
-    call->doc = NULL;
+    nh_push_packed(L, call->message->bytes, call->message->length, MESSAGE_FIELDS);
     lua_pushstring(L, call->message->id);
     lua_setfield(L, -2, "id");
     lua_pushnumber(L, call->message->created_at);
@@ -371,13 +364,12 @@ static void end_broken(nh_vm *vm, nh_task *task) {
 }
 
 void nh_script_start(nh_vm *vm, nh_task *task, const nh_task_message *message) {
-    start_call call = {vm, task, message, NULL};
+    start_call call = {vm, task, message};
     vm->ended = NULL;
     lua_pushcfunction(vm->L, protected_start);
     lua_pushlightuserdata(vm->L, &call);
     if (lua_pcall(vm->L, 1, 0, 0) != LUA_OK)
         end_broken(vm, task);
-    nh_doc_unref(call.doc);
 }
 
 typedef struct op_call {

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/core/tree.h"
+
 static const char ARRAY[] = "notifyhub.array";
 static const char SECRET[] = "notifyhub.secret";
 
@@ -22,9 +24,9 @@ _Noreturn void nh_raise(lua_State *L, const char *format, ...) {
     abort();
 }
 
-void nh_push_map(lua_State *L, const nh_value *map, int more) {
+static void push_map(lua_State *L, const nh_value *map) {
     size_t count = nh_value_count(map);
-    lua_createtable(L, 0, (int)count + more);
+    lua_createtable(L, 0, (int)count);
     for (size_t i = 0; i < count; i++) {
         const nh_value *key = nh_value_key(map, i);
         if (nh_value_kind(key) == NH_NIL ||
@@ -73,9 +75,68 @@ void nh_push_value(lua_State *L, const nh_value *value) {
         break;
     case NH_MAP:
         luaL_checkstack(L, 4, "too many values");
-        nh_push_map(L, value, 0);
+        push_map(L, value);
         break;
     }
+}
+
+/* Packed bytes on their way into tables. */
+typedef struct walk {
+    lua_State *L;
+    const char *bytes, *end;
+    int depth;
+} walk;
+
+static void walk_value(walk *w, int more);
+
+/* The pair that comes next, whose key may be one that a table cannot have. */
+static void walk_pair(walk *w) {
+    lua_State *L = w->L;
+    walk_value(w, 0);
+    walk_value(w, 0);
+    lua_Number key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+    if (lua_isnil(L, -2) || key != key)
+        lua_pop(L, 2);
+    else
+        lua_rawset(L, -3);
+}
+
+static void walk_container(walk *w, const nh_node *node, int more) {
+    lua_State *L = w->L;
+    luaL_checkstack(L, 4, "too many values");
+    if (++w->depth > NH_DOC_DEPTH_MAX)
+        luaL_error(L, "a document is nested more than %d levels deep", NH_DOC_DEPTH_MAX);
+    if (node->kind == NH_MAP) {
+        lua_createtable(L, 0, (int)node->count + more);
+        for (uint32_t i = 0; i < node->count; i++)
+            walk_pair(w);
+    } else {
+        lua_createtable(L, (int)node->count, more);
+        for (uint32_t i = 1; i <= node->count; i++) {
+            walk_value(w, 0);
+            lua_rawseti(L, -2, i);
+        }
+    }
+    w->depth--;
+}
+
+static void walk_value(walk *w, int more) {
+    nh_node node;
+    w->bytes = nh_tree_next(w->bytes, w->end, &node);
+    if (!w->bytes)
+        luaL_error(w->L, "the bytes are no document");
+    if (node.kind == NH_STRING)
+        lua_pushlstring(w->L, node.bytes, node.count);
+    else if (node.kind == NH_MAP || node.kind == NH_ARRAY)
+        walk_container(w, &node, more);
+    else
+        nh_push_value(w->L, (const nh_value *)&node);
+}
+
+void nh_push_packed(lua_State *L, const void *bytes, size_t length, int more) {
+    walk w = {.L = L, .bytes = bytes, .end = (const char *)bytes + length};
+    luaL_checkstack(L, 4, "too many values");
+    walk_value(&w, more);
 }
 
 void nh_mark_array(lua_State *L, int index) {

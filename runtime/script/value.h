@@ -9,8 +9,9 @@
 /* Pushes a value [-0, +1]; maps become tables, a secret its text. May raise (memory). */
 void nh_push_value(lua_State *L, const nh_value *value);
 
-/* The same of a map, with room for `more` fields of other names. */
-void nh_push_map(lua_State *L, const nh_value *map, int more);
+/* The same of a document that is packed, without a tree of it; its table has room for `more` fields
+ * of other names. Raises for bytes that are none, too. */
+void nh_push_packed(lua_State *L, const void *bytes, size_t length, int more);
 
 /* Writes the value at `index`. A table with keys 1…n is an array, one with string keys a map, an
  * empty one a map unless nh_mark_array was here. Raises for anything else, naming `what`; the

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "runtime/core/error.h"
+#include "runtime/script/receipt.h"
 #include "runtime/script/sandbox.h"
 #include "runtime/script/value.h"
 #include "runtime/store/shared.h"
@@ -97,6 +98,7 @@ static int open_all(lua_State *L) {
     lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     nh_sandbox_open(L);
     open_modules(L);
+    nh_receipt_open(L);
     if (vm->setup.simulated) { /* before anything takes the real one */
         lua_pushcfunction(L, require);
         lua_pushliteral(L, "simulation");

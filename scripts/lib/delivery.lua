@@ -1,9 +1,9 @@
 -- delivery: one message to one account: build the request, send it, judge the answer, and try again while that may help.
 --
 -- A job is the list of who is told by it, and beside them what is known of the delivery: { letter, delivery = what the adapter
--- is given, warning, began = when the attempt did, where that was not at once, admitted }. Unless the adapter groups it is one
--- entry, which is its own job. It goes on in steps, between which it waits and has no coroutine: what thousands of messages in
--- flight hold is the job and no more.
+-- is given, tried = attempts that count, warning, began = when the attempt did, where that was not at once, admitted }. Unless
+-- the adapter groups it is one entry, which is its own job. It goes on in steps, between which it waits and has no coroutine:
+-- what thousands of messages in flight hold is the job and no more.
 
 local callback = require "callback"
 local config = require "config"
@@ -223,6 +223,21 @@ local function recipients_of(job)
   return recipients
 end
 
+-- An adapter that judges by the status alone asks nothing of a delivery once its request is built, so that all of an account
+-- are one table, which is lent to the job whose request is made.
+local function lend(account, job)
+  local delivery = account.delivery
+  if not delivery then
+    delivery = {
+      title = nil, body = nil, format = nil, attachments = nil, message = nil, options = nil, id = nil, account = account.options,
+      recipient = nil, recipients = nil, target = nil, guard = nil, now = nil, attempt = nil, -- they get their room
+    }
+    account.delivery = delivery
+  end
+  account.lent = job
+  return delivery
+end
+
 -- What the adapter is given, and a warning; or nil and a failed result.
 local function prepare(job)
   local letter, first = job.letter, job[1]
@@ -240,16 +255,34 @@ local function prepare(job)
     return nil, body
   end
   local place, recipient = first.place, first.recipient
-  local delivery = {
-    title = title, body = body, format = format, attachments = attachments, message = letter.shown, options = options,
-    id = place and name_of(message, place) or message.id, account = account.options, recipient = recipient,
-    recipients = recipient and recipients_of(job) or NONE, target = first.shown, guard = nil, now = 0,
-    attempt = letter.context.attempts and attempts_before(letter, account) or 0,
-  }
-  if (guarded or message.untrusted) and adapter.transport ~= "console" then
-    delivery.guard = { request = adapter.request, allow = prepared.guard_allow }
-  end
+  local delivery = adapter.response == result.http and not attachments[1] and lend(account, job) or { account = account.options }
+  delivery.title, delivery.body, delivery.format, delivery.attachments = title, body, format, attachments
+  delivery.message, delivery.options, delivery.target = letter.shown, options, first.shown
+  delivery.id = place and name_of(message, place) or message.id
+  delivery.recipient, delivery.recipients = recipient, recipient and recipients_of(job) or NONE
+  delivery.guard = (guarded or message.untrusted) and adapter.transport ~= "console"
+    and { request = adapter.request, allow = prepared.guard_allow } or nil
   return delivery, warning
+end
+
+-- What the adapter is given, made when it is not there; or nil and the failed result of a job that cannot go out.
+local function ready(job)
+  local delivery, account = job.delivery, job[1].account
+  if delivery and (delivery ~= account.delivery or account.lent == job) then
+    return delivery
+  end
+  local ok, made, warning = pcall(prepare, job)
+  if not ok then
+    local problem = type(made) == "table" and made or { code = "script", message = tostring(made) }
+    return nil, result.fail(problem.code, problem.message)
+  elseif not made then
+    return nil, warning
+  end
+  job.delivery = made
+  if warning then
+    job.warning = warning
+  end
+  return made
 end
 
 -- What is limited together: an account, or the server of an address that a message brought.
@@ -310,7 +343,7 @@ end
 
 -- Counts an attempt that took `seconds`. → how long to wait before the next one; nil when that was it.
 local function wait_after(judged, job, seconds)
-  local letter, delivery, first = job.letter, job.delivery, job[1]
+  local letter, first = job.letter, job[1]
   if judged.final then
     return nil -- it was not sent
   end
@@ -326,47 +359,28 @@ local function wait_after(judged, job, seconds)
   local again, hint = wants_retry(judged)
   local policy = policy_of(letter, account)
   if again and code == "rate_limited" and (first.waited or 0) < LONGEST_WAIT then
-    delivery.attempt = delivery.attempt - 1 -- it costs none, but the whole lane pauses
+    job.tried = job.tried - 1 -- it costs none, but the whole lane pauses
     first.limited = (first.limited or 0) + 1
     pause(job, result.wait(hint) or backoff(LIMITED, first.limited))
     return 0
-  elseif not again or delivery.attempt >= policy.attempts then
+  elseif not again or job.tried >= policy.attempts then
     return nil
   end
-  local wait = backoff(policy, delivery.attempt, hint)
-  task.retrying(platform, delivery.attempt)
+  local wait = backoff(policy, job.tried, hint)
+  task.retrying(platform, job.tried)
   if loaded then
     callback.on_retry(letter.context, {
-      platform = platform, target = first.shown, attempt = delivery.attempt, wait = wait, code = code, error = text,
+      platform = platform, target = first.shown, attempt = job.tried, wait = wait, code = code, error = text,
     })
   end
   return wait
 end
 
--- Makes a job ready, once; a failed result when it cannot go out.
-local function open(job, started)
-  for index = 1, #job do
-    job[index].started = started -- for a receipt that is made before this ends
-  end
-  local ok, delivery, warning = pcall(prepare, job)
-  if not ok then
-    local problem = type(delivery) == "table" and delivery or { code = "script", message = tostring(delivery) }
-    return result.fail(problem.code, problem.message)
-  elseif not delivery then
-    return warning
-  end
-  job.delivery = delivery
-  if warning then
-    job.warning = warning
-  end
-end
-
 -- One more attempt: its transport, the request, the body where that stands beside it, whether it is not the first, and whether
 -- a success needs no more than its status; or nil and the failed result of the attempt.
-local function build(job, began)
-  local delivery, adapter = job.delivery, job[1].account.adapter
-  local attempt = delivery.attempt + 1
-  delivery.attempt, delivery.now = attempt, now()
+local function build(job, delivery, began)
+  local adapter, attempt = job[1].account.adapter, job.tried + 1
+  job.tried, delivery.attempt, delivery.now = attempt, attempt, now()
   for index = 1, #job do
     job[index].attempts = attempt
   end
@@ -384,10 +398,18 @@ end
 
 -- What was refused before it was sent is no attempt.
 local function take_back(job)
-  job.delivery.attempt = job.delivery.attempt - 1
+  job.tried = job.tried - 1
   for index = 1, #job do
-    job[index].attempts = job.delivery.attempt
+    job[index].attempts = job.tried
   end
+end
+
+local function begin(job, at)
+  local letter = job.letter
+  for index = 1, #job do
+    job[index].started = at -- for a receipt that is made before this ends
+  end
+  job.tried = letter.context.attempts and attempts_before(letter, job[1].account) or 0
 end
 
 -- The next step of a job: begins, or goes on after a pause or with the answer to its request. → nothing when it has ended and
@@ -397,11 +419,8 @@ end
 function M.step(job, answer)
   local judged
   local at = monotonic()
-  if not job.delivery then
-    local failure = open(job, at)
-    if failure then
-      return settle(job, failure)
-    end
+  if not job.tried then
+    begin(job, at)
   elseif answer then
     judged = judge(job.delivery, job[1].account.adapter, answer)
     if judged.final then
@@ -417,13 +436,18 @@ function M.step(job, answer)
         return wait
       end
     end
-    local waits, failure = queue(job)
+    local delivery, failure = ready(job)
+    if not delivery then
+      return settle(job, failure, job.warning)
+    end
+    local waits
+    waits, failure = queue(job)
     if failure then
       return settle(job, failure, job.warning)
     elseif waits then
       return 0
     end
-    local transport, request, body, again, brief = build(job, at)
+    local transport, request, body, again, brief = build(job, delivery, at)
     if transport then
       return transport, request, body, again, brief, job[1].account.name, job.hasty
     end
@@ -432,8 +456,8 @@ function M.step(job, answer)
 end
 
 -- Ends a job whose adapter judges by the status alone, with that of its success. A result is made of it only when somebody
--- wants one: a script, which the message then waits for, or lib/receipt. → true when the message has ended with it, and no rules
--- want to hear of that.
+-- wants one: a script, which the message then waits for, or lib/receipt. → when the message has ended with it: true, and whether
+-- callbacks want to hear of that.
 function M.delivered(job, status)
   local context, first, ended = job.letter.context, job[1], monotonic()
   local account = first.account
@@ -443,7 +467,9 @@ function M.delivered(job, status)
   end
   job.delivered, job.latency, job.delivery = status, ended - job.started, nil
   progress(context, 1)
-  return not loaded and context.total == 1 or nil
+  if context.total == 1 then
+    return true, loaded and callback.follow(context, "delivered")
+  end
 end
 
 return M

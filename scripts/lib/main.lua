@@ -6,7 +6,8 @@
 --   setup(config)               takes what prepare made and loads the rules (once a state)
 --   begin(context)              → a list of jobs, when a message is no more than these; else nil
 --   step(job, answer)           carries a job on, see lib/delivery
---   delivered(job, status)      the same for a success that brings no more than its status; true when `done` has nothing to add
+--   delivered(job, status)      the same for a success that brings no more than its status; when `done` has nothing to add: true,
+--                               and whether `after` is to be called
 --   done(context)               after the last job; returns a status, a receipt and whether `after` is to be called; for the
 --                               receipt, when it says no more than the context does, the number of the rules' generation or 0
 --   run(context)                in the message's coroutine, when begin returned nil; returns the same

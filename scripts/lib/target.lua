@@ -311,7 +311,7 @@ end
 local function fresh(entry)
   local own = {
     false, account = entry.account, recipient = entry.recipient, shown = entry.shown,
-    letter = nil, delivery = nil, started = nil, attempts = nil, delivered = nil, latency = nil, -- they get their room
+    letter = nil, delivery = nil, started = nil, tried = nil, attempts = nil, delivered = nil, latency = nil, -- their room
   }
   own[1] = own
   return own

@@ -24,7 +24,7 @@ local function group(letter, entries, jobs)
       if job then
         job[#job + 1] = entry
       elseif together then
-        job = { entry, letter = letter, delivery = nil, began = nil } -- they get their room
+        job = { entry, letter = letter, delivery = nil, tried = nil, began = nil } -- they get their room
         jobs[#jobs + 1] = job
         by_account = by_account or {}
         by_account[account] = job

@@ -7,8 +7,8 @@
  *
  * Blocks are aligned to eight bytes, which is what Lua asks for. Thread: the state's.
  */
-#ifndef NH_SCRIPT_SLAB_H
-#define NH_SCRIPT_SLAB_H
+#ifndef NH_CORE_SLAB_H
+#define NH_CORE_SLAB_H
 
 #include <stddef.h>
 
@@ -21,6 +21,7 @@ typedef struct nh_slab_region nh_slab_region;
 typedef struct nh_slab {
     nh_slab_chunk *partial[NH_SLAB_CLASSES]; /* chunks with a free block, by the blocks' size */
     nh_slab_region *regions;
+    size_t region_count;
     size_t free_chunks, kept_chunks; /* those that are not in use; of these, with memory */
 } nh_slab;
 

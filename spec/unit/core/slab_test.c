@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "runtime/script/slab.h"
+#include "runtime/core/slab.h"
 #include "spec/unit/check.h"
 
-enum { BLOCKS = 20000, SIZE_MOST = 1500 };
+enum { BLOCKS = 60000, SIZE_MOST = 1500 };
 
 typedef struct block {
     unsigned char *bytes;
@@ -36,7 +36,7 @@ static void resize(nh_slab *slab, block *b, size_t size, unsigned char mark) {
 }
 
 static void blocks_keep_their_bytes(void) {
-    static block blocks[BLOCKS / 10];
+    static block blocks[BLOCKS / 30];
     nh_slab slab = {.regions = NULL};
     enum { COUNT = sizeof blocks / sizeof *blocks };
     unsigned seed = 1;

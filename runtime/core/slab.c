@@ -5,14 +5,16 @@
  * A chunk hands out those blocks first that came back, then fresh ones in order, so that memory
  * that was never needed is never touched. An empty chunk serves any size. The memory of SPARE_MOST
  * of them is kept, 4 MB: what the collector frees in a cycle of a small state, or each cycle would
- * pay for it in page faults. That of others goes back to the system, and so does a region that is
- * empty while others have room: a burst of messages does not hold its memory for ever.
+ * pay for it in page faults. That of others goes back to the system, together, and so does a region
+ * that is empty while others have room: a burst of messages does not hold its memory for ever. A
+ * state that has outgrown SMALL_REGIONS gets huge pages where the kernel has them: on a virtual
+ * machine the faults of a fresh table cost more than all else that making it does.
  *
  * A block's size is rounded up to a multiple of 8, or of 32 above FINE_MOST; nothing else is added,
  * where malloc adds 8 and rounds up to 16. Making and freeing one are some ten instructions each.
  * With AddressSanitizer every block is malloc's, so that it sees the edges of each.
  */
-#include "runtime/script/slab.h"
+#include "runtime/core/slab.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,15 +22,20 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define CHUNK_BYTES ((size_t)16 << 10)
+#include "runtime/core/map.h"
+
+#define CHUNK_BYTES ((size_t)NH_BLOCK / REGION_CHUNKS)
 
 enum { FINE = 8, FINE_MOST = 256, COARSE = 32 };
-enum { REGION_CHUNKS = 64, SPARE_MOST = 256 }; /* a region has a bit for each of its chunks */
+enum {
+    REGION_CHUNKS = 64, /* a region, a block of memory, has a bit for each */
+    SPARE_MOST = 128,
+    SMALL_REGIONS = 2, /* before those that huge pages may back */
+};
 
 #define ALL_FREE UINT64_MAX
 
 struct nh_slab_region {
-    void *mapped;
     char *first;         /* chunk */
     uint64_t free, kept; /* chunks that are not in use; of these, those that have memory */
     nh_slab_region *next, *prev;
@@ -71,30 +78,23 @@ _Static_assert(NH_SLAB_CLASSES == FINE_MOST / FINE + (NH_SLAB_BLOCK_MOST - FINE_
 /* ----------------------------------------------------------------- regions */
 
 static nh_slab_region *make_region(nh_slab *slab) {
-    size_t size = (REGION_CHUNKS + 1) * CHUNK_BYTES; /* one more: to align the first */
     nh_slab_region *region = malloc(sizeof *region);
-    if (!region)
-        return NULL;
-    char *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapped == MAP_FAILED) {
+    char *block = region ? nh_map_block(slab->region_count >= SMALL_REGIONS) : NULL;
+    if (!block) {
         free(region);
         return NULL;
     }
-    madvise(mapped, size, MADV_NOHUGEPAGE); /* what is not touched shall cost nothing */
-    size_t over = (uintptr_t)mapped % CHUNK_BYTES;
-    *region = (nh_slab_region){.mapped = mapped,
-                               .first = mapped + (over ? CHUNK_BYTES - over : 0),
-                               .free = ALL_FREE,
-                               .next = slab->regions};
+    *region = (nh_slab_region){.first = block, .free = ALL_FREE, .next = slab->regions};
     if (region->next)
         region->next->prev = region;
     slab->regions = region;
+    slab->region_count++;
     slab->free_chunks += REGION_CHUNKS;
     return region;
 }
 
 static void unmap_region(nh_slab_region *region) {
-    munmap(region->mapped, (REGION_CHUNKS + 1) * CHUNK_BYTES);
+    nh_unmap_block(region->first);
     free(region);
 }
 
@@ -102,6 +102,7 @@ static void drop_region(nh_slab *slab, nh_slab_region *region) {
     *(region->prev ? &region->prev->next : &slab->regions) = region->next;
     if (region->next)
         region->next->prev = region->prev;
+    slab->region_count--;
     slab->free_chunks -= (size_t)__builtin_popcountll(region->free);
     slab->kept_chunks -= (size_t)__builtin_popcountll(region->kept);
     unmap_region(region);
@@ -152,20 +153,36 @@ static nh_slab_chunk *take_chunk(nh_slab *slab, unsigned class) {
     return chunk;
 }
 
+/* Gives the memory of a region's kept chunks back, those that stand side by side in one go. */
+static void trim(nh_slab *slab, nh_slab_region *region) {
+    slab->kept_chunks -= (size_t)__builtin_popcountll(region->kept);
+    while (region->kept) {
+        int from = __builtin_ctzll(region->kept);
+        uint64_t after = ~(region->kept >> from);
+        int count = after ? __builtin_ctzll(after) : REGION_CHUNKS;
+        madvise(region->first + (size_t)from * CHUNK_BYTES, (size_t)count * CHUNK_BYTES,
+                MADV_DONTNEED);
+        region->kept &= ~(ALL_FREE >> (REGION_CHUNKS - count) << from);
+    }
+}
+
 static void give_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
     nh_slab_region *region = chunk->region;
     uint64_t bit = (uint64_t)1 << ((size_t)((char *)chunk - region->first) / CHUNK_BYTES);
     unlink_chunk(slab, chunk);
     region->free |= bit;
+    region->kept |= bit;
     slab->free_chunks++;
+    slab->kept_chunks++;
     if (region->free == ALL_FREE && slab->free_chunks >= REGION_CHUNKS + SPARE_MOST) {
         drop_region(slab, region);
-    } else if (slab->kept_chunks < SPARE_MOST) {
-        region->kept |= bit;
-        slab->kept_chunks++;
-    } else {
-        madvise(chunk, CHUNK_BYTES, MADV_DONTNEED);
+        return;
     }
+    /* A region's worth more than is kept: to give back each chunk by itself would have the other
+     * processors told each time. */
+    for (region = slab->regions; region && slab->kept_chunks >= SPARE_MOST + REGION_CHUNKS;
+         region = region->next)
+        trim(slab, region);
 }
 
 /* ------------------------------------------------------------------ blocks */
