@@ -153,6 +153,28 @@ NH_API const nh_value *nh_value_key(const nh_value *value, size_t index); /* a m
 NH_API const nh_value *nh_value_get(const nh_value *value,
                                     const char *key); /* a map's value by name, or NULL */
 
+/* Reading in order, without a tree: each call gives the next value, and a container's elements
+ * follow it, a map's as key, value, key, value … What is read is borrowed from whom the reader is
+ * of. */
+typedef struct nh_datum {
+    nh_kind kind;
+    bool big;     /* an integer over INT64_MAX: `integer` has its bits */
+    size_t count; /* bytes of a text, elements of an array, pairs of a map */
+    union {
+        bool truth;
+        int64_t integer;
+        double real;
+        const char *bytes; /* of a string, binary, secret. Not NUL-terminated */
+    };
+} nh_datum;
+
+typedef struct nh_reader {
+    const char *at, *end;
+} nh_reader;
+
+NH_API nh_reader nh_doc_read(const nh_doc *doc);
+NH_API bool nh_reader_next(nh_reader *reader, nh_datum *datum); /* false behind the last */
+
 /* Writing: a writer takes values in order. A container's elements follow it: nh_writer_array(w, 2)
  * is followed by two values, nh_writer_map(w, 1) by a key and a value. The first failure (out of
  * memory, depth, a container left open) sticks and is told by nh_writer_finish. Thread: owner.
@@ -384,6 +406,9 @@ NH_API uint32_t nh_handle_retries(const nh_handle *handle);
 NH_API nh_doc *nh_handle_message(const nh_handle *handle);
 /* The receipt, or NULL before the handle settles. Blocks: never. */
 NH_API nh_receipt *nh_handle_receipt(nh_handle *handle);
+/* The receipt's document (nh_receipt_doc), in place: borrowed from the handle. False before it
+ * settles, or when memory ran out then. Blocks: never. */
+NH_API bool nh_handle_read(const nh_handle *handle, nh_reader *reader);
 /* Waits for the receipt. Any number of threads may wait; all see the same receipt. Blocks: ≤
  * seconds. Errors: NH_E_TIMEOUT (the message goes on). */
 NH_API nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error);

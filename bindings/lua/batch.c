@@ -88,14 +88,13 @@ static int batch_settled(lua_State *L) {
     return 1;
 }
 
-/* [-0, +1] */
-static void push_receipt(lua_State *L, nh_handle *handle) {
-    nh_doc **doc = nhl_document_slot(L);
-    nh_receipt *receipt = nh_handle_receipt(handle);
-    if (receipt)
-        *doc = nh_receipt_doc(receipt);
-    nh_receipt_unref(receipt);
-    nhl_document_push(L);
+/* The receipt of a message, or nil. [-0, +1] */
+static void push_receipt(const nhl_pusher *to, nh_batch *batch, size_t index) {
+    nh_reader receipt;
+    if (nh_handle_read(nh_batch_handle(batch, index), &receipt))
+        nhl_pusher_push(to, receipt);
+    else
+        lua_pushnil(to->L);
 }
 
 /* native.batch_next(batch, nth) → index, receipt of what settled as number nth; nil when it has
@@ -106,7 +105,9 @@ static int batch_next(lua_State *L) {
     if (nh_batch_next(batch, nth - 1, 0, &index) != NH_OK)
         return 0;
     nhl_push_integer(L, (int64_t)index + 1);
-    push_receipt(L, nh_batch_handle(batch, index));
+    nhl_pusher to = nhl_pusher_open(L);
+    push_receipt(&to, batch, index);
+    lua_replace(L, to.index);
     return 2;
 }
 
@@ -114,9 +115,10 @@ static int batch_next(lua_State *L) {
 static int batch_receipts(lua_State *L) {
     nh_batch *batch = nhl_check_batch(L, 1);
     size_t count = nh_batch_count(batch);
+    nhl_pusher to = nhl_pusher_open(L);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
-        push_receipt(L, nh_batch_handle(batch, i));
+        push_receipt(&to, batch, i);
         lua_rawseti(L, -2, (int)i + 1);
     }
     return 1;

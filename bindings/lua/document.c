@@ -7,8 +7,9 @@
  * Reading is on the path of every message: it walks a map once and a list twice (to count, to
  * write), writes into the hub's own writer and allocates nothing a value; the path is built only
  * for an error, from a chain of places on the C stack. Nothing in it can start a collection, so no
- * finalizer can come in between and use the same writer. Pushing goes through a slot, a userdata
- * that drops the document even when Lua runs out of memory half-way.
+ * finalizer can come in between and use the same writer. Pushing reads the packed bytes in order.
+ * A document that C holds alone is pushed through a slot, a userdata that drops it even when Lua
+ * runs out of memory half-way; a receipt is its handle's, which the caller has on the stack.
  */
 #include "bindings/lua/document.h"
 
@@ -253,51 +254,73 @@ const nh_doc *nhl_document_look(lua_State *L, int index, const char *name, size_
 
 /* ---------------------------------------------------------------- pushing */
 
-/* [-0, +1] */
-static void push_value(lua_State *L, const nh_value *value) {
-    size_t length, count = nh_value_count(value);
-    const char *bytes;
-    switch (nh_value_kind(value)) {
+nhl_pusher nhl_pusher_open(lua_State *L) {
+    luaL_checkstack(L, SLOTS_A_LEVEL * (NH_DOC_DEPTH_MAX + 1), "too many nested calls");
+    nhl_texts *texts = nhl_texts_open(L);
+    return (nhl_pusher){.L = L, .texts = texts, .index = lua_gettop(L)};
+}
+
+static void push_value(const nhl_pusher *to, nh_reader *from);
+
+/* [-0, +1] as the next two */
+static void push_list(const nhl_pusher *to, nh_reader *from, size_t count) {
+    lua_State *L = to->L;
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 1; i <= count; i++) {
+        push_value(to, from);
+        lua_rawseti(L, -2, (int)i);
+    }
+    if (count == 0) { /* so that it is a list again when it is sent */
+        luaL_getmetatable(L, NHL_ARRAY);
+        lua_setmetatable(L, -2);
+    }
+}
+
+static void push_map(const nhl_pusher *to, nh_reader *from, size_t count) {
+    lua_createtable(to->L, 0, (int)count);
+    for (; count > 0; count--) {
+        push_value(to, from);
+        push_value(to, from);
+        lua_rawset(to->L, -3);
+    }
+}
+
+static void push_value(const nhl_pusher *to, nh_reader *from) {
+    lua_State *L = to->L;
+    nh_datum value;
+    if (!nh_reader_next(from, &value))
+        value.kind = NH_NIL; /* cannot be: each value that is counted is there */
+    switch (value.kind) {
     case NH_NIL: /* keeps its place in a list, as JSON's null does */
         lua_pushlightuserdata(L, NULL);
         return;
     case NH_BOOL:
-        lua_pushboolean(L, nh_value_bool(value));
+        lua_pushboolean(L, value.truth);
         return;
     case NH_INT:
-        nhl_push_integer(L, nh_value_int(value, INT64_MAX));
+        nhl_push_integer(L, value.big ? INT64_MAX : value.integer);
         return;
     case NH_REAL:
-        lua_pushnumber(L, nh_value_real(value, 0));
+        lua_pushnumber(L, value.real);
         return;
     case NH_STRING:
     case NH_BINARY:
-        bytes = nh_value_bytes(value, &length);
-        lua_pushlstring(L, bytes, length);
+        nhl_texts_push(L, to->texts, to->index, value.bytes, value.count);
         return;
     case NH_SECRET: /* its text stays in the core; a Lua program learns that there is one */
         lua_pushliteral(L, "<secret>");
         return;
     case NH_ARRAY:
-        lua_createtable(L, (int)count, 0);
-        for (size_t i = 0; i < count; i++) {
-            push_value(L, nh_value_at(value, i));
-            lua_rawseti(L, -2, (int)i + 1);
-        }
-        if (count == 0) { /* so that it is a list again when it is sent */
-            luaL_getmetatable(L, NHL_ARRAY);
-            lua_setmetatable(L, -2);
-        }
+        push_list(to, from, value.count);
         return;
     case NH_MAP:
-        lua_createtable(L, 0, (int)count);
-        for (size_t i = 0; i < count; i++) {
-            push_value(L, nh_value_key(value, i));
-            push_value(L, nh_value_at(value, i));
-            lua_rawset(L, -3);
-        }
+        push_map(to, from, value.count);
         return;
     }
+}
+
+void nhl_pusher_push(const nhl_pusher *to, nh_reader from) {
+    push_value(to, &from);
 }
 
 nh_doc **nhl_document_slot(lua_State *L) {
@@ -310,11 +333,13 @@ nh_doc **nhl_document_slot(lua_State *L) {
 
 void nhl_document_push(lua_State *L) {
     nh_doc **slot = lua_touserdata(L, -1);
-    luaL_checkstack(L, SLOTS_A_LEVEL * (NH_DOC_DEPTH_MAX + 1), "too many nested calls");
-    if (*slot)
-        push_value(L, nh_doc_root(*slot));
-    else
+    if (*slot) {
+        nhl_pusher to = nhl_pusher_open(L);
+        nhl_pusher_push(&to, nh_doc_read(*slot));
+        lua_replace(L, to.index);
+    } else {
         lua_pushnil(L);
+    }
     nh_doc_unref(*slot);
     *slot = NULL;
     lua_remove(L, -2);
@@ -376,6 +401,7 @@ static int secret_concat(lua_State *L) {
 }
 
 void nhl_document_setup(lua_State *L) {
+    nhl_texts_setup(L);
     luaL_newmetatable(L, SLOT);
     lua_pushcfunction(L, slot_gc);
     lua_setfield(L, -2, "__gc");

@@ -3,6 +3,7 @@
 #define NHL_DOCUMENT_H
 
 #include "bindings/lua/compat.h"
+#include "bindings/lua/texts.h"
 #include "runtime/notifyhub.h"
 
 #define NHL_ARRAY  "notifyhub.array"  /* metatable of a table that is a list even when empty */
@@ -25,6 +26,18 @@ nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *
  * list that is called `name`; 0: the value has that name itself. [-0, +0] */
 const nh_doc *nhl_document_look(lua_State *L, int index, const char *name, size_t position,
                                 nh_writer *writer, nh_error *error);
+
+/* What pushes documents. Opening one pushes a table that it needs, for as long as it is used, at
+ * `index`. [-0, +1] */
+typedef struct nhl_pusher {
+    lua_State *L;
+    nhl_texts *texts;
+    int index;
+} nhl_pusher;
+nhl_pusher nhl_pusher_open(lua_State *L);
+/* Pushes what is read as a Lua value; its owner must outlive the call even when Lua raises.
+ * [-0, +1] */
+void nhl_pusher_push(const nhl_pusher *to, nh_reader from);
 
 /* Pushes an empty slot for a document that the caller then puts into it: first the slot, so that
  * no document is lost when Lua has no memory for it. [-0, +1] */

@@ -59,13 +59,11 @@ static int handle_cancel(lua_State *L) {
 /* handle:result() and native.receipt(handle) → the receipt, or nil before the handle settles. */
 static int handle_receipt(lua_State *L) {
     nh_handle *handle = nhl_check_handle(L, 1);
-    if (nh_handle_state(handle) != NH_SETTLED)
+    nh_reader receipt;
+    if (!nh_handle_read(handle, &receipt))
         return 0;
-    nh_doc **doc = nhl_document_slot(L);
-    nh_receipt *receipt = nh_handle_receipt(handle);
-    *doc = nh_receipt_doc(receipt);
-    nh_receipt_unref(receipt);
-    nhl_document_push(L);
+    nhl_pusher to = nhl_pusher_open(L);
+    nhl_pusher_push(&to, receipt);
     return 1;
 }
 

@@ -65,6 +65,10 @@ const void *nh_doc_bytes(const nh_doc *doc, size_t *length) {
     return doc->bytes;
 }
 
+nh_reader nh_doc_read(const nh_doc *doc) {
+    return (nh_reader){.at = doc->bytes, .end = doc->bytes + doc->length};
+}
+
 const nh_value *nh_doc_root(const nh_doc *doc) {
     return doc ? as_value(doc->nodes) : NULL;
 }

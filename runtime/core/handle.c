@@ -290,12 +290,22 @@ uint32_t nh_handle_retries(const nh_handle *handle) {
     return atomic_load_explicit(&handle->retries, memory_order_relaxed);
 }
 
+/* The receipt is written before the state and never again. It is NULL only if memory ran out while
+ * settling. */
+static nh_receipt *settled_receipt(const nh_handle *handle) {
+    return nh_handle_state(handle) == NH_SETTLED ? handle->receipt : NULL;
+}
+
 nh_receipt *nh_handle_receipt(nh_handle *handle) {
-    /* The receipt is written before the state and never again. It is NULL only if memory ran out
-     * while settling. */
-    if (nh_handle_state(handle) != NH_SETTLED || !handle->receipt)
-        return NULL;
-    return nh_receipt_ref(handle->receipt);
+    nh_receipt *receipt = settled_receipt(handle);
+    return receipt ? nh_receipt_ref(receipt) : NULL;
+}
+
+bool nh_handle_read(const nh_handle *handle, nh_reader *reader) {
+    const nh_receipt *receipt = settled_receipt(handle);
+    if (receipt)
+        *reader = nh_receipt_read(receipt);
+    return receipt != NULL;
 }
 
 nh_receipt *nh_handle_wait(nh_handle *handle, double seconds, nh_error *error) {

@@ -85,6 +85,10 @@ nh_status nh_receipt_status(const nh_receipt *receipt) {
     return receipt->status;
 }
 
+nh_reader nh_receipt_read(const nh_receipt *receipt) {
+    return (nh_reader){.at = receipt->bytes, .end = receipt->bytes + receipt->length};
+}
+
 nh_doc *nh_receipt_doc(const nh_receipt *receipt) {
     const nh_packed packed = {
         .bytes = receipt->bytes, .length = receipt->length, .values = receipt->values};

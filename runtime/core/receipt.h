@@ -14,5 +14,7 @@ nh_receipt *nh_receipt_for(const nh_message *message, nh_err reason);
 nh_status nh_status_for(nh_err reason);
 /* The same with a text of one's own for the error. */
 nh_receipt *nh_receipt_saying(const nh_message *message, nh_err reason, const char *text);
+/* Its document, in place. */
+nh_reader nh_receipt_read(const nh_receipt *receipt);
 
 #endif

@@ -1,5 +1,4 @@
-/* tree.h — what a document is made of: nodes, built of packed bytes. For doc.c and writer.c, and
- * for whoever walks the bytes once and needs no tree of them. */
+/* tree.h — what a document is made of: nodes, built of packed bytes. For doc.c and writer.c. */
 #ifndef NH_CORE_TREE_H
 #define NH_CORE_TREE_H
 
@@ -36,9 +35,5 @@ nh_err nh_tree_scan(const void *bytes, size_t length, size_t *values, nh_error *
 /* Builds the tree of bytes that scan has passed, or a writer has packed; `nodes` has room for as
  * many as they hold values. */
 void nh_tree_build(nh_node *nodes, const char *bytes, size_t length);
-/* Reads the value at `bytes` by itself: the children of a container, as many as its count tells (of
- * a map twice as many), follow it. Returns what follows; NULL when there is no value before `end`.
- */
-const char *nh_tree_next(const char *bytes, const char *end, nh_node *node);
 
 #endif

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/core/tree.h"
+#include "runtime/core/reader.h"
 
 static const char ARRAY[] = "notifyhub.array";
 static const char SECRET[] = "notifyhub.secret";
@@ -80,63 +80,66 @@ void nh_push_value(lua_State *L, const nh_value *value) {
     }
 }
 
-/* Packed bytes on their way into tables. */
-typedef struct walk {
-    lua_State *L;
-    const char *bytes, *end;
-    int depth;
-} walk;
-
-static void walk_value(walk *w, int more);
+static void read_value(lua_State *L, nh_reader *reader, int more);
 
 /* The pair that comes next, whose key may be one that a table cannot have. */
-static void walk_pair(walk *w) {
-    lua_State *L = w->L;
-    walk_value(w, 0);
-    walk_value(w, 0);
+static void read_pair(lua_State *L, nh_reader *reader) {
+    read_value(L, reader, 0);
+    read_value(L, reader, 0);
     lua_Number key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
-    if (lua_isnil(L, -2) || key != key)
+    if (lua_isnil(L, -2) || isnan(key))
         lua_pop(L, 2);
     else
         lua_rawset(L, -3);
 }
 
-static void walk_container(walk *w, const nh_node *node, int more) {
-    lua_State *L = w->L;
+static void read_container(lua_State *L, nh_reader *reader, const nh_datum *datum, int more) {
     luaL_checkstack(L, 4, "too many values");
-    if (++w->depth > NH_DOC_DEPTH_MAX)
-        luaL_error(L, "a document is nested more than %d levels deep", NH_DOC_DEPTH_MAX);
-    if (node->kind == NH_MAP) {
-        lua_createtable(L, 0, (int)node->count + more);
-        for (uint32_t i = 0; i < node->count; i++)
-            walk_pair(w);
+    if (datum->kind == NH_MAP) {
+        lua_createtable(L, 0, (int)datum->count + more);
+        for (size_t i = 0; i < datum->count; i++)
+            read_pair(L, reader);
     } else {
-        lua_createtable(L, (int)node->count, more);
-        for (uint32_t i = 1; i <= node->count; i++) {
-            walk_value(w, 0);
-            lua_rawseti(L, -2, i);
+        lua_createtable(L, (int)datum->count, more);
+        for (size_t i = 1; i <= datum->count; i++) {
+            read_value(L, reader, 0);
+            lua_rawseti(L, -2, (lua_Integer)i);
         }
     }
-    w->depth--;
 }
 
-static void walk_value(walk *w, int more) {
-    nh_node node;
-    w->bytes = nh_tree_next(w->bytes, w->end, &node);
-    if (!w->bytes)
-        luaL_error(w->L, "the bytes are no document");
-    if (node.kind == NH_STRING)
-        lua_pushlstring(w->L, node.bytes, node.count);
-    else if (node.kind == NH_MAP || node.kind == NH_ARRAY)
-        walk_container(w, &node, more);
-    else
-        nh_push_value(w->L, (const nh_value *)&node);
+static void read_value(lua_State *L, nh_reader *reader, int more) {
+    nh_datum datum;
+    nh_read(reader, &datum);
+    switch (datum.kind) {
+    case NH_NIL:
+        lua_pushnil(L);
+        break;
+    case NH_BOOL:
+        lua_pushboolean(L, datum.truth);
+        break;
+    case NH_INT:
+        lua_pushinteger(L, datum.big ? 0 : datum.integer);
+        break;
+    case NH_REAL:
+        lua_pushnumber(L, datum.real);
+        break;
+    case NH_STRING:
+    case NH_BINARY:
+    case NH_SECRET:
+        lua_pushlstring(L, datum.bytes, datum.count);
+        break;
+    case NH_ARRAY:
+    case NH_MAP:
+        read_container(L, reader, &datum, more);
+        break;
+    }
 }
 
 void nh_push_packed(lua_State *L, const void *bytes, size_t length, int more) {
-    walk w = {.L = L, .bytes = bytes, .end = (const char *)bytes + length};
+    nh_reader reader = {.at = bytes, .end = (const char *)bytes + length};
     luaL_checkstack(L, 4, "too many values");
-    walk_value(&w, more);
+    read_value(L, &reader, more);
 }
 
 void nh_mark_array(lua_State *L, int index) {

@@ -10,7 +10,7 @@
 void nh_push_value(lua_State *L, const nh_value *value);
 
 /* The same of a document that is packed, without a tree of it; its table has room for `more` fields
- * of other names. Raises for bytes that are none, too. */
+ * of other names. May raise (memory). */
 void nh_push_packed(lua_State *L, const void *bytes, size_t length, int more);
 
 /* Writes the value at `index`. A table with keys 1…n is an array, one with string keys a map, an

@@ -72,6 +72,21 @@ describe("a message on its way from Lua", function()
     assert.has_error(function() return secret .. {} end)
   end)
 
+  it("keeps texts apart, whatever came before", function()
+    for _ = 1, 3 do
+      local texts = {}
+      for length = 0, 100 do
+        for last = 1, 9 do texts[#texts + 1] = ("x"):rep(length) .. last end
+        texts[#texts + 1] = length .. ("y"):rep(length)
+        texts[#texts + 1] = ("z"):rep(length) .. length .. ("z"):rep(length)
+      end
+      local back = carried(texts)
+      collectgarbage()
+      assert.same(texts, back)
+      assert.same(texts, carried(texts))
+    end
+  end)
+
   it("names the place of what cannot be sent", function()
     assert.equal("message.metadata.x: functions cannot be sent", refusal(print))
     assert.equal("message.metadata.x.y[2].z: functions cannot be sent",

@@ -445,6 +445,42 @@ static void read_all(const nh_value *value) {
     bytes_seen += sum;
 }
 
+/* Whether the reader gives the value and all in it, as the tree does. */
+static bool reads_as(nh_reader *reader, const nh_value *value) {
+    nh_datum datum;
+    size_t length;
+    const char *bytes = nh_value_bytes(value, &length);
+    if (!nh_reader_next(reader, &datum) || datum.kind != nh_value_kind(value))
+        return false;
+    switch (datum.kind) {
+    case NH_NIL:
+        return true;
+    case NH_BOOL:
+        return datum.truth == nh_value_bool(value);
+    case NH_INT:
+        return datum.big ? nh_value_real(value, 0) == (double)(uint64_t)datum.integer
+                         : nh_value_int(value, ~datum.integer) == datum.integer;
+    case NH_REAL:
+        return memcmp(&datum.real, &(double){nh_value_real(value, 0)}, sizeof datum.real) == 0;
+    case NH_ARRAY:
+    case NH_MAP:
+        break;
+    default:
+        return datum.count == length && datum.bytes == bytes;
+    }
+    bool same = datum.count == nh_value_count(value);
+    for (size_t i = 0; i < datum.count && same; i++)
+        same = (datum.kind == NH_ARRAY || reads_as(reader, nh_value_key(value, i))) &&
+               reads_as(reader, nh_value_at(value, i));
+    return same;
+}
+
+static bool reads_in_order(const nh_doc *doc) {
+    nh_datum datum;
+    nh_reader reader = nh_doc_read(doc);
+    return reads_as(&reader, nh_doc_root(doc)) && !nh_reader_next(&reader, &datum);
+}
+
 static void random_bytes_are_refused_or_readable(void) {
     nh_doc *whole = sample();
     size_t length;
@@ -462,8 +498,10 @@ static void random_bytes_are_refused_or_readable(void) {
                 noise[(size_t)rand() % size] = (unsigned char)rand(); /* NOLINT: size is not 0 */
         }
         nh_doc *doc = nh_doc_from_bytes(noise, size, NULL);
-        if (doc)
+        if (doc) {
             read_all(nh_doc_root(doc));
+            CHECK(reads_in_order(doc));
+        }
         accepted += doc != NULL;
         nh_doc_unref(doc);
         free(noise);
@@ -616,6 +654,31 @@ static void a_document_can_be_looked_at_without_a_copy(void) {
     nh_writer_destroy(writer);
 }
 
+static void a_document_can_be_read_in_order(void) {
+    static char large[(1 << 17) + 1];
+    nh_doc *doc = sample();
+    CHECK(reads_in_order(doc));
+    nh_doc_unref(doc);
+    for (int shift = 0; shift < 64; shift++) { /* each length of an integer, a text and a list */
+        nh_writer *writer = nh_writer_create();
+        size_t count = (size_t)1 << shift % 18;
+        nh_writer_open_array(writer);
+        nh_writer_int(writer, INT64_MIN >> shift);
+        nh_writer_int(writer, INT64_MAX >> shift);
+        nh_writer_real(writer, 1.0 / (shift + 1));
+        nh_writer_array(writer, count);
+        for (size_t i = 0; i < count; i++)
+            nh_writer_bool(writer, i % 2);
+        nh_writer_string(writer, large, count - 1);
+        nh_writer_secret(writer, large, count);
+        nh_writer_binary(writer, large, count + 1);
+        nh_writer_close(writer);
+        doc = finish(writer);
+        CHECK(reads_in_order(doc));
+        nh_doc_unref(doc);
+    }
+}
+
 static void a_value_is_copied_whole(void) {
     nh_doc *doc = sample();
     nh_writer *writer = nh_writer_create();
@@ -649,6 +712,7 @@ int main(void) {
     RUN(a_container_may_be_counted_while_it_is_written);
     RUN(what_is_closed_must_be_open_and_even);
     RUN(a_document_can_be_looked_at_without_a_copy);
+    RUN(a_document_can_be_read_in_order);
     RUN(a_value_is_copied_whole);
     return check_end();
 }
