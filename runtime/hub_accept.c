@@ -47,9 +47,9 @@ void nh_hub_set_times(nh_handle *handle, nh_moment now) {
 }
 
 /* A handle ready to be queued, with a reference for the caller. */
-static nh_handle *make_handle(nh_hub *hub, const nh_doc *doc, nh_batch *batch, size_t index,
+static nh_handle *make_handle(nh_hub *hub, nh_reader document, nh_batch *batch, size_t index,
                               nh_moment now, nh_arena *arena, nh_error *error) {
-    nh_message *message = nh_message_create(doc, hub->message_bytes, now.wall, arena, error);
+    nh_message *message = nh_message_create(document, hub->message_bytes, now.wall, arena, error);
     if (!message)
         return NULL;
     nh_handle *handle = nh_handle_create(&hub->owner, message, batch, (uint32_t)index);
@@ -205,8 +205,17 @@ static nh_err admit(nh_hub *hub, nh_handle *const *handles, size_t count,
     return failed;
 }
 
-nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message, const nh_send_options *options,
-                            nh_error *error) {
+/* What was written, to be read. */
+static nh_err written(nh_writer *writer, nh_reader *message, nh_error *error) {
+    nh_packed packed;
+    nh_err failed = nh_writer_packed(writer, &packed, error);
+    if (!failed)
+        *message = (nh_reader){.at = packed.bytes, .end = packed.bytes + packed.length};
+    return failed;
+}
+
+static nh_handle *send_one(nh_hub *hub, nh_reader message, const nh_send_options *options,
+                           nh_error *error) {
     if (options && options->duplicate)
         *options->duplicate = false;
     if (nh_hub_refuse_closed(hub, error))
@@ -229,6 +238,18 @@ nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message, const nh_send_op
         return handle;
     nh_handle_unref(handle);
     return first;
+}
+
+nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message, const nh_send_options *options,
+                            nh_error *error) {
+    return send_one(hub, nh_doc_read(message), options, error);
+}
+
+nh_handle *nh_hub_send_written(nh_hub *hub, nh_writer *message, const nh_send_options *options,
+                               nh_error *error) {
+    nh_reader document;
+    return written(message, &document, error) == NH_OK ? send_one(hub, document, options, error)
+                                                       : NULL;
 }
 
 nh_handle *nh_hub_send_async(nh_hub *hub, const nh_doc *message, nh_error *error) {
@@ -269,7 +290,7 @@ nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error) {
     return draft;
 }
 
-nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error) {
+static nh_err add(nh_draft *draft, nh_reader message, nh_error *error) {
     nh_error fault;
     size_t index = draft->made;
     if (index == draft->count)
@@ -283,6 +304,16 @@ nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error) {
                        NH_ERROR_MESSAGE_MAX - 32, fault.message);
     draft->handles[draft->made++] = handle; /* with the caller's reference */
     return NH_OK;
+}
+
+nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error) {
+    return add(draft, nh_doc_read(message), error);
+}
+
+nh_err nh_draft_add_written(nh_draft *draft, nh_writer *message, nh_error *error) {
+    nh_reader document;
+    nh_err failed = written(message, &document, error);
+    return failed ? failed : add(draft, document, error);
 }
 
 void nh_draft_destroy(nh_draft *draft) {

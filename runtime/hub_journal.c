@@ -145,7 +145,8 @@ void nh_hub_journal_run(nh_hub *hub, nh_handle *const *handles, size_t count) {
 
 static nh_handle *restore(nh_hub *hub, const nh_store_row *row) {
     nh_error error;
-    nh_message *message = nh_message_restore(row->document, row->id, row->created_at, &error);
+    nh_message *message =
+        nh_message_restore(nh_doc_read(row->document), row->id, row->created_at, &error);
     if (!message) {
         const nh_store_death death = {
             .code = error.code, .attempts = row->attempts, .reason = error.message};

@@ -26,7 +26,8 @@ nh_doc *nh_rules_test(const nh_doc *config, nh_error *error) {
 
 static nh_err check_message(const nh_doc *doc, nh_error *error) {
     nh_error fault;
-    nh_message *message = nh_message_create(doc, EXPLAIN_BYTES, nh_wall(), NULL, &fault);
+    nh_message *message =
+        nh_message_create(nh_doc_read(doc), EXPLAIN_BYTES, nh_wall(), NULL, &fault);
     if (!message)
         return nh_fail(error, fault.code, "%s", fault.message);
     nh_message_unref(message);

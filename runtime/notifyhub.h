@@ -203,9 +203,6 @@ NH_API void nh_writer_value(nh_writer *writer, const nh_value *value); /* copies
 /* Returns the document and empties the writer for the next one. Errors: NH_E_INVALID,
  * NH_E_TOO_LARGE, NH_E_INTERNAL. */
 NH_API nh_doc *nh_writer_finish(nh_writer *writer, nh_error *error);
-/* The same without a copy: borrowed until nh_writer_clear, which the next document needs. Errors:
- * as nh_writer_finish. */
-NH_API const nh_doc *nh_writer_look(nh_writer *writer, nh_error *error);
 
 /* -------------------------------------------------------------------- hub */
 
@@ -263,6 +260,9 @@ NH_API nh_draft *nh_hub_draft(nh_hub *hub, size_t count, nh_error *error);
 /* Adds the next message. After an error the draft is only good for nh_draft_destroy. Errors: as
  * nh_hub_send_batch. */
 NH_API nh_err nh_draft_add(nh_draft *draft, const nh_doc *message, nh_error *error);
+/* The same for what was written and not finished: no document is made of it, and the writer has to
+ * be cleared before its next one. Errors: those of nh_writer_finish, too. */
+NH_API nh_err nh_draft_add_written(nh_draft *draft, nh_writer *message, nh_error *error);
 /* Accepts all of them, or none; destroys the draft in either case. Errors: as nh_hub_send_batch. */
 NH_API nh_batch *nh_draft_send(nh_draft *draft, nh_error *error);
 NH_API nh_batch *nh_draft_send_with(nh_draft *draft, const nh_send_options *options,
@@ -273,6 +273,9 @@ NH_API void nh_draft_destroy(nh_draft *draft); /* NULL is allowed */
  */
 NH_API nh_handle *nh_hub_send_with(nh_hub *hub, const nh_doc *message,
                                    const nh_send_options *options, nh_error *error);
+/* The same as nh_draft_add_written for one message. */
+NH_API nh_handle *nh_hub_send_written(nh_hub *hub, nh_writer *message,
+                                      const nh_send_options *options, nh_error *error);
 NH_API nh_batch *nh_hub_send_batch_with(nh_hub *hub, const nh_doc *const *messages, size_t count,
                                         const nh_send_options *options, nh_error *error);
 

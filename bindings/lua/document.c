@@ -73,15 +73,22 @@ static bool refuse(const reader *r, const place *at, const char *complaint) {
     return false;
 }
 
-/* Counts the elements of the table on top, which is to be a list. Keys are looked at by their type
- * only: lua_tolstring would turn a number into a string under lua_next's feet. */
-static bool measure(const reader *r, const place *at, size_t *count) {
+/* Replaces a key by the one after it; false, and none, when it was the last. [-1, +1|0] */
+static bool next_key(lua_State *L) {
+    if (!lua_next(L, -2))
+        return false;
+    lua_pop(L, 1);
+    return true;
+}
+
+/* Counts the elements of the table below the top, which is to be a list; from the key on top on,
+ * which is popped; `names` were before it. Keys are looked at by their type only: lua_tolstring
+ * would turn a number into a string under lua_next's feet. */
+static bool measure(const reader *r, const place *at, size_t names, size_t *count) {
     lua_State *L = r->L;
-    size_t names = 0, positions = 0;
+    size_t positions = 0;
     int64_t last = 0, position;
-    lua_pushnil(L);
-    while (lua_next(L, -2)) {
-        lua_pop(L, 1);
+    do {
         switch (lua_type(L, -1)) {
         case LUA_TSTRING:
             names++;
@@ -96,7 +103,7 @@ static bool measure(const reader *r, const place *at, size_t *count) {
         default:
             return refuse(r, at, "keys must be strings, or 1 to n");
         }
-    }
+    } while (next_key(L));
     if (names > 0)
         return refuse(r, at, "a table cannot have both names and positions as keys");
     if ((uint64_t)last != positions)
@@ -107,12 +114,13 @@ static bool measure(const reader *r, const place *at, size_t *count) {
 
 static bool read_value(const reader *r, const place *at);
 
-/* The table on top, which has something else than names. [-0, +0] when it succeeds, as the next
- * two; a failure leaves the stack to the caller. */
-static bool read_list(const reader *r, const place *at) {
+/* The table below a key, which is no name, though `names` were before it: then it is wrong.
+ * [-1, +0] when it succeeds; a failure leaves the stack to the caller, as the next two, which pop
+ * nothing. */
+static bool read_list(const reader *r, const place *at, size_t names) {
     lua_State *L = r->L;
     size_t count;
-    if (!measure(r, at, &count))
+    if (!measure(r, at, names, &count))
         return false;
     place inside = {.above = at, .depth = at->depth + 1};
     nh_writer_array(r->writer, count);
@@ -152,13 +160,16 @@ static bool read_table(const reader *r, const place *at) {
         return true;
     }
     place inside = {.above = at, .depth = at->depth + 1};
-    if (lua_type(L, -2) == LUA_TSTRING)
-        nh_writer_open_map(r->writer);
+    if (lua_type(L, -2) != LUA_TSTRING) {
+        lua_pop(L, 1);
+        return read_list(r, at, 0);
+    }
+    nh_writer_open_map(r->writer);
     do {
         size_t length;
-        if (lua_type(L, -2) != LUA_TSTRING) { /* a list, or the error that read_list finds */
-            lua_pop(L, 2);
-            return read_list(r, at);
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            lua_pop(L, 1);
+            return read_list(r, at, 1);
         }
         inside.name = lua_tolstring(L, -2, &length);
         nh_writer_string(r->writer, inside.name, length);
@@ -244,12 +255,10 @@ nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *
     return NULL;
 }
 
-const nh_doc *nhl_document_look(lua_State *L, int index, const char *name, size_t position,
-                                nh_writer *writer, nh_error *error) {
+bool nhl_document_write(lua_State *L, int index, const char *name, size_t position,
+                        nh_writer *writer, nh_error *error) {
     const place root = {.name = name}, element = {.above = &root, .position = position};
-    if (write_document(L, index, position > 0 ? &element : &root, writer, error))
-        return nh_writer_look(writer, error);
-    return NULL;
+    return write_document(L, index, position > 0 ? &element : &root, writer, error);
 }
 
 /* ---------------------------------------------------------------- pushing */

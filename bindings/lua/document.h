@@ -22,10 +22,10 @@ int nhl_secret(lua_State *L);
 nh_doc *nhl_document_read(lua_State *L, int index, const char *name, nh_writer *writer,
                           nh_error *error);
 
-/* The same without a copy: borrowed until the writer is used again. `position` counts from 1 in a
- * list that is called `name`; 0: the value has that name itself. [-0, +0] */
-const nh_doc *nhl_document_look(lua_State *L, int index, const char *name, size_t position,
-                                nh_writer *writer, nh_error *error);
+/* Writes it, and does not finish it. `position` counts from 1 in a list that is called `name`; 0:
+ * the value has that name itself. [-0, +0] */
+bool nhl_document_write(lua_State *L, int index, const char *name, size_t position,
+                        nh_writer *writer, nh_error *error);
 
 /* What pushes documents. Opening one pushes a table that it needs, for as long as it is used, at
  * `index`. [-0, +1] */

@@ -108,9 +108,8 @@ static int hub_send(lua_State *L) {
     lua_settop(L, 2);
     note_messages(L, self, 1);
     nhl_handle *made = nhl_handle_new(L, 1);
-    const nh_doc *message = nhl_document_look(L, 2, "message", 0, self->writer, &error);
-    if (message)
-        made->handle = nh_hub_send_with(self->hub, message, &options, &error);
+    if (nhl_document_write(L, 2, "message", 0, self->writer, &error))
+        made->handle = nh_hub_send_written(self->hub, self->writer, &options, &error);
     if (!made->handle)
         return nhl_push_error(L, &error);
     if (!duplicate)
@@ -134,8 +133,8 @@ static bool fill_draft(lua_State *L, nhl_hub *self, nh_draft *draft, size_t coun
                        nh_error *error) {
     for (size_t i = 1; i <= count; i++) {
         lua_rawgeti(L, 2, (int)i);
-        const nh_doc *doc = nhl_document_look(L, lua_gettop(L), "messages", i, self->writer, error);
-        if (!doc || nh_draft_add(draft, doc, error) != NH_OK)
+        if (!nhl_document_write(L, lua_gettop(L), "messages", i, self->writer, error) ||
+            nh_draft_add_written(draft, self->writer, error) != NH_OK)
             return false;
         lua_pop(L, 1);
     }

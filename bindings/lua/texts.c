@@ -20,6 +20,7 @@ typedef struct kept {
 } kept;
 
 struct nhl_texts {
+    unsigned turn; /* which of two goes when both places are taken */
     kept at[PLACES];
 };
 
@@ -86,7 +87,7 @@ void nhl_texts_push(lua_State *L, nhl_texts *texts, int index, const char *text,
     lua_pushlstring(L, text, length);
     uint32_t once = (uint32_t)(hash >> 16);
     if (texts->at[place].once == once || texts->at[other].once == once)
-        keep(L, texts, index, texts->at[place].text ? other : place, length);
+        keep(L, texts, index, texts->at[place].text && texts->turn++ % 2 ? other : place, length);
     texts->at[other].once = texts->at[place].once;
     texts->at[place].once = once;
 }

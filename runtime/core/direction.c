@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "runtime/core/hash.h"
+#include "runtime/core/reader.h"
 
 static const char seed;
 
@@ -41,10 +42,11 @@ static uint64_t add_url(uint64_t hash, const char *text, size_t length, const ch
     return nh_hash(hash, plain, scheme + rest);
 }
 
-static uint64_t add_text(uint64_t hash, const nh_value *value) {
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
-    if (!text || length == 0)
+/* A text that is not there is as good as an empty one. */
+static uint64_t add_text(uint64_t hash, const nh_datum *value) {
+    const char *text = value->bytes;
+    size_t length = value->kind == NH_STRING ? value->count : 0;
+    if (length == 0)
         return nh_hash_mix(hash);
     const char *mark = scheme_end(text, length);
     if (mark)
@@ -55,16 +57,30 @@ static uint64_t add_text(uint64_t hash, const nh_value *value) {
     return at && at > text ? nh_hash(hash, at, 1) : nh_hash(hash, text, length);
 }
 
-static uint64_t add_target(uint64_t hash, const nh_value *target) {
-    if (nh_value_kind(target) == NH_STRING)
-        return add_text(hash, target);
-    return add_text(add_text(hash, nh_value_get(target, "platform")),
-                    nh_value_get(target, "value"));
+static bool is(const nh_datum *key, const char *name, size_t length) {
+    return key->kind == NH_STRING && key->count == length && memcmp(key->bytes, name, length) == 0;
 }
 
-uint32_t nh_direction_of(const nh_value *targets) {
+static uint64_t add_target(uint64_t hash, nh_reader *from) {
+    nh_datum target, platform = {.kind = NH_NIL}, value = {.kind = NH_NIL};
+    nh_read(from, &target);
+    if (target.kind != NH_MAP)
+        return add_text(hash, &target);
+    for (size_t i = 0; i < target.count; i++) {
+        nh_datum key, part;
+        nh_read(from, &key);
+        nh_read(from, &part);
+        if (is(&key, "platform", 8))
+            platform = part;
+        else if (is(&key, "value", 5))
+            value = part;
+    }
+    return add_text(add_text(hash, &platform), &value);
+}
+
+uint32_t nh_direction_of(nh_reader targets, size_t count) {
     uint64_t hash = (uint64_t)(uintptr_t)&seed;
-    for (size_t i = 0; i < nh_value_count(targets); i++)
-        hash = add_target(hash, nh_value_at(targets, i));
+    for (; count > 0; count--)
+        hash = add_target(hash, &targets);
     return (uint32_t)(nh_hash_mix(hash) >> (64 - NH_DIRECTION_BITS));
 }

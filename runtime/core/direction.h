@@ -7,8 +7,8 @@
 
 #define NH_DIRECTION_BITS 28
 
-/* A hash of its list of targets (NULL: it names none). Equal for targets that differ only in the
- * recipient. Thread: any. */
-uint32_t nh_direction_of(const nh_value *targets);
+/* A hash of its `count` targets, which are read and known to be texts or maps of texts. Equal for
+ * targets that differ only in the recipient. Thread: any. */
+uint32_t nh_direction_of(nh_reader targets, size_t count);
 
 #endif

@@ -3,7 +3,8 @@
  *
  * Checking happens in the sender's thread, before anything is queued: a typo costs its author an
  * error and nobody else anything. The packed document is kept as it came; an id that is made here
- * stands beside it. Costs one pass over it and one allocation, which has room for the handle.
+ * stands beside it. Costs one pass over its bytes, without a tree, and one allocation, which has
+ * room for the handle.
  */
 #include "runtime/core/message.h"
 
@@ -13,10 +14,10 @@
 
 #include "runtime/core/clock.h"
 #include "runtime/core/direction.h"
-#include "runtime/core/doc.h"
 #include "runtime/core/error.h"
 #include "runtime/core/id.h"
 #include "runtime/core/nearest.h"
+#include "runtime/core/reader.h"
 #include "runtime/core/utf8.h"
 
 enum { KEY_LONGEST = 512, TARGET_LONGEST = 4096, ATTEMPTS_MOST = 100 };
@@ -51,17 +52,19 @@ static label label_of(const where *at) {
 
 #define LABEL(at) (label_of(at).text)
 
-/* What the fields of a message say of it. */
+/* A message's document while it is read, and what its fields say of it. */
 typedef struct checked {
+    nh_reader rest;
     nh_priority priority;
     bool keyed;
     uint32_t flow; /* of NH_DIRECTION_BITS */
     nh_times times;
-    const nh_value *id; /* NULL: none is given */
+    nh_datum id; /* NH_NIL: none is given */
 } checked;
 
-/* A field: its name, what checks its value. */
-typedef nh_err (*check_fn)(const nh_value *value, const where *at, checked *to, nh_error *error);
+/* A field: its name, what checks its value, which is not nil. A value that is a container is
+ * followed by its elements in `to`; who finds no fault has read all of them. */
+typedef nh_err (*check_fn)(const nh_datum *value, const where *at, checked *to, nh_error *error);
 typedef struct field {
     const char *name;
     size_t length;
@@ -71,43 +74,39 @@ typedef struct field {
 #define FIELD(name, check)                                                                         \
     { name, sizeof(name) - 1, check }
 
-static nh_err wrong_kind(const nh_value *value, const where *at, const char *wanted,
+static nh_err wrong_kind(const nh_datum *value, const where *at, const char *wanted,
                          nh_error *error) {
     return nh_fail(error, NH_E_INVALID, "%s: must be %s, not %s", LABEL(at), wanted,
-                   kind_names[nh_value_kind(value)]);
+                   kind_names[value->kind]);
 }
 
 /* An empty Lua table is an empty list and an empty map. */
-static bool is_map(const nh_value *value) {
-    return nh_value_kind(value) == NH_MAP ||
-           (nh_value_kind(value) == NH_ARRAY && nh_value_count(value) == 0);
+static bool is_map(const nh_datum *value) {
+    return value->kind == NH_MAP || (value->kind == NH_ARRAY && value->count == 0);
 }
 
-static bool is_list(const nh_value *value) {
-    return nh_value_kind(value) == NH_ARRAY ||
-           (nh_value_kind(value) == NH_MAP && nh_value_count(value) == 0);
+static bool is_list(const nh_datum *value) {
+    return value->kind == NH_ARRAY || (value->kind == NH_MAP && value->count == 0);
 }
 
-static nh_err check_utf8(const char *text, size_t length, const where *at, nh_error *error) {
-    return nh_utf8_valid(text, length)
+static bool is_text(const nh_datum *value) {
+    return value->kind == NH_STRING || value->kind == NH_BINARY || value->kind == NH_SECRET;
+}
+
+static nh_err check_utf8(const nh_datum *text, const where *at, nh_error *error) {
+    return nh_utf8_valid(text->bytes, text->count)
                ? NH_OK
                : nh_fail(error, NH_E_INVALID, "%s: is not UTF-8", LABEL(at));
 }
 
-/* A nil is as good as a field that is not there. */
-static bool has(const nh_value *root, const char *name) {
-    return nh_value_kind(nh_value_get(root, name)) != NH_NIL;
-}
-
 /* What is said of a key that is no field of the table at `in`. */
-static nh_err unknown_field(const nh_value *key, const field *fields, size_t count, const where *in,
+static nh_err unknown_field(const nh_datum *key, const field *fields, size_t count, const where *in,
                             nh_error *error) {
-    const char *names[32];
-    size_t length;
-    const char *name = nh_value_bytes(key, &length), *dot = in->list ? "." : "";
+    const char *names[32], *name = key->bytes, *dot = in->list ? "." : "";
+    size_t length = key->count;
     for (size_t f = 0; f < count; f++)
         names[f] = fields[f].name;
-    if (!name || !nh_utf8_valid(name, length) || nh_control_at(name, length) < length)
+    if (!is_text(key) || !nh_utf8_valid(name, length) || nh_control_at(name, length) < length)
         return nh_fail(error, NH_E_INVALID, "%s%s: every key must be a name",
                        in->list ? LABEL(in) : "message", dot);
     const char *near = nh_nearest(name, length, names, count);
@@ -116,32 +115,32 @@ static nh_err unknown_field(const nh_value *key, const field *fields, size_t cou
                    near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
 }
 
-static const field *find_field(const nh_value *key, const field *fields, size_t count) {
-    size_t length;
-    const char *name = nh_value_bytes(key, &length);
-    for (size_t f = 0; f < count && name; f++)
-        if (fields[f].length == length && memcmp(fields[f].name, name, length) == 0)
+static const field *find_field(const nh_datum *key, const field *fields, size_t count) {
+    for (size_t f = 0; f < count && is_text(key); f++)
+        if (fields[f].length == key->count && memcmp(fields[f].name, key->bytes, key->count) == 0)
             return &fields[f];
     return NULL;
 }
 
 /* Checks every key of a map against a table of fields and each value by its field's check. `in` is
- * where the map stands. `seen` gets a bit for each field that is there, by its place in the table.
+ * where the map stands. `seen` gets a bit for each field that is there, by its place in the table;
+ * a nil is as good as a field that is not there.
  */
-static nh_err check_fields(const nh_value *map, const field *fields, size_t count, const where *in,
+static nh_err check_fields(const nh_datum *map, const field *fields, size_t count, const where *in,
                            checked *to, uint32_t *seen, nh_error *error) {
-    size_t pairs = nh_value_count(map);
     *seen = 0;
-    for (size_t i = 0; i < pairs; i++) {
-        const nh_value *key = nh_value_key(map, i), *value = nh_value_at(map, i);
-        const field *known = find_field(key, fields, count);
+    for (size_t i = 0; i < map->count; i++) {
+        nh_datum key, value;
+        nh_read(&to->rest, &key);
+        const field *known = find_field(&key, fields, count);
         if (!known)
-            return unknown_field(key, fields, count, in, error);
-        if (nh_value_kind(value) == NH_NIL)
+            return unknown_field(&key, fields, count, in, error);
+        nh_read(&to->rest, &value);
+        if (value.kind == NH_NIL)
             continue;
         *seen |= UINT32_C(1) << (known - fields);
         const where at = {.list = in->list, .position = in->position, .name = known->name};
-        nh_err failed = known->check(value, &at, to, error);
+        nh_err failed = known->check(&value, &at, to, error);
         if (failed)
             return failed;
     }
@@ -150,19 +149,17 @@ static nh_err check_fields(const nh_value *map, const field *fields, size_t coun
 
 /* ---------------------------------------------------------------- checks */
 
-static nh_err check_text(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_text(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
-    if (nh_value_kind(value) != NH_STRING)
+    if (value->kind != NH_STRING)
         return wrong_kind(value, at, "a string", error);
-    return check_utf8(text, length, at, error);
+    return check_utf8(value, at, error);
 }
 
 /* One line of 1 to `longest` bytes without control characters. */
-static nh_err check_line(const nh_value *value, const where *at, size_t longest, nh_error *error) {
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
+static nh_err check_line(const nh_datum *value, const where *at, size_t longest, nh_error *error) {
+    const char *text = value->bytes;
+    size_t length = value->count;
     nh_err failed = check_text(value, at, NULL, error);
     if (failed)
         return failed;
@@ -176,53 +173,53 @@ static nh_err check_line(const nh_value *value, const where *at, size_t longest,
                    LABEL(at), (unsigned char)text[control], control + 1);
 }
 
-static nh_err check_id(const nh_value *value, const where *at, checked *to, nh_error *error) {
-    (void)to;
+static nh_err check_id(const nh_datum *value, const where *at, checked *to, nh_error *error) {
+    to->id = *value;
     return check_line(value, at, NH_ID_MAX, error);
 }
 
-static nh_err check_name(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_name(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_line(value, at, KEY_LONGEST, error);
 }
 
-static nh_err check_key(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_key(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     to->keyed = true;
     return check_line(value, at, KEY_LONGEST, error);
 }
 
-static nh_err check_one_of(const nh_value *value, const where *at, const char *const *words,
+static nh_err check_one_of(const nh_datum *value, const where *at, const char *const *words,
                            size_t count, size_t *index, nh_error *error) {
-    if (nh_value_kind(value) != NH_STRING)
+    const char *text = value->bytes;
+    size_t length = value->count;
+    if (value->kind != NH_STRING)
         return wrong_kind(value, at, "a string", error);
     for (size_t i = 0; i < count; i++)
-        if (nh_value_is(value, words[i])) {
+        if (strlen(words[i]) == length && memcmp(words[i], text, length) == 0) {
             *index = i;
             return NH_OK;
         }
     char list[128] = "";
     for (size_t i = 0; i < count; i++)
         strcat(strcat(list, i == 0 ? "" : ", "), words[i]);
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
     return nh_fail(error, NH_E_INVALID, "%s: '%.*s' is not one of %s", LABEL(at),
                    nh_utf8_valid(text, length) ? (int)nh_utf8_floor(text, length < 64 ? length : 64)
                                                : 0,
                    text, list);
 }
 
-static nh_err check_bool(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_bool(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
-    return nh_value_kind(value) == NH_BOOL ? NH_OK : wrong_kind(value, at, "a boolean", error);
+    return value->kind == NH_BOOL ? NH_OK : wrong_kind(value, at, "a boolean", error);
 }
 
-static nh_err check_format(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_format(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     static const char *const words[] = {"text", "markdown", "html"};
     return check_one_of(value, at, words, 3, &(size_t){0}, error);
 }
 
-static nh_err check_priority(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_priority(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     static const char *const words[NH_PRIORITIES] = {"low", "normal", "high", "urgent"};
     size_t index = NH_NORMAL;
     nh_err failed = check_one_of(value, at, words, NH_PRIORITIES, &index, error);
@@ -231,31 +228,33 @@ static nh_err check_priority(const nh_value *value, const where *at, checked *to
 }
 
 /* A finite number within [low, high]. */
-static nh_err check_number(const nh_value *value, const where *at, double low, double high,
+static nh_err check_number(const nh_datum *value, const where *at, double low, double high,
                            double *out, nh_error *error) {
-    if (nh_value_kind(value) != NH_INT && nh_value_kind(value) != NH_REAL)
+    if (value->kind != NH_INT && value->kind != NH_REAL)
         return wrong_kind(value, at, "a number", error);
-    *out = nh_value_real(value, 0);
+    *out = value->kind == NH_REAL ? value->real
+           : value->big           ? (double)(uint64_t)value->integer
+                                  : (double)value->integer;
     if (!(*out >= low && *out <= high))
         return nh_fail(error, NH_E_INVALID, "%s: must be between %g and %g", LABEL(at), low, high);
     return NH_OK;
 }
 
-static nh_err check_deliver_at(const nh_value *value, const where *at, checked *to,
+static nh_err check_deliver_at(const nh_datum *value, const where *at, checked *to,
                                nh_error *error) {
     return check_number(value, at, 0, 1e11, &to->times.deliver_at, error);
 }
 
-static nh_err check_expires_at(const nh_value *value, const where *at, checked *to,
+static nh_err check_expires_at(const nh_datum *value, const where *at, checked *to,
                                nh_error *error) {
     return check_number(value, at, 0, 1e11, &to->times.expires_at, error);
 }
 
-static nh_err check_timeout(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_timeout(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     return check_number(value, at, 0.001, 1e9, &to->times.timeout, error);
 }
 
-static nh_err check_attempts(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_attempts(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     double attempts;
     nh_err failed = check_number(value, at, 1, ATTEMPTS_MOST, &attempts, error);
@@ -264,29 +263,29 @@ static nh_err check_attempts(const nh_value *value, const where *at, checked *to
     return failed;
 }
 
-static nh_err check_backoff(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_backoff(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     static const char *const words[] = {"exponential", "linear", "fixed"};
     return check_one_of(value, at, words, 3, &(size_t){0}, error);
 }
 
-static nh_err check_pause(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_pause(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_number(value, at, 0, 86400, &(double){0}, error);
 }
 
-static nh_err check_multiplier(const nh_value *value, const where *at, checked *to,
+static nh_err check_multiplier(const nh_datum *value, const where *at, checked *to,
                                nh_error *error) {
     (void)to;
     return check_number(value, at, 1, 100, &(double){0}, error);
 }
 
-static nh_err check_jitter(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_jitter(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
     return check_number(value, at, 0, 1, &(double){0}, error);
 }
 
-static nh_err check_retry(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_retry(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     static const field fields[] = {
         FIELD("attempts", check_attempts),     FIELD("backoff", check_backoff),
         FIELD("initial", check_pause),         FIELD("max", check_pause),
@@ -300,55 +299,61 @@ static nh_err check_retry(const nh_value *value, const where *at, checked *to, n
 
 /* Every string in a free table must be UTF-8: adapters make JSON of it. The depth is bounded by the
  * document's. */
-static nh_err check_strings(const nh_value *value, const where *at, nh_error *error) {
-    size_t length;
-    const char *text = nh_value_bytes(value, &length);
-    if (nh_value_kind(value) == NH_STRING)
-        return check_utf8(text, length, at, error);
-    for (size_t i = 0; i < nh_value_count(value); i++) {
-        nh_err failed = check_strings(nh_value_at(value, i), at, error);
-        const nh_value *key = nh_value_key(value, i);
-        if (!failed && key)
-            failed = check_strings(key, at, error);
-        if (failed)
-            return failed;
+static nh_err check_strings(const nh_datum *value, const where *at, checked *to, nh_error *error) {
+    if (value->kind == NH_STRING)
+        return check_utf8(value, at, error);
+    if (value->kind != NH_ARRAY && value->kind != NH_MAP)
+        return NH_OK;
+    nh_err failed = NH_OK;
+    for (size_t left = value->kind == NH_MAP ? 2 * value->count : value->count; left > 0 && !failed;
+         left--) {
+        nh_datum inner;
+        nh_read(&to->rest, &inner);
+        failed = check_strings(&inner, at, to, error);
     }
-    return NH_OK;
-}
-
-static nh_err check_map(const nh_value *value, const where *at, checked *to, nh_error *error) {
-    (void)to;
-    return is_map(value) ? check_strings(value, at, error)
-                         : wrong_kind(value, at, "a table", error);
-}
-
-static nh_err check_platform(const nh_value *value, const where *at, checked *to, nh_error *error) {
-    nh_err failed = check_map(value, at, to, error);
-    for (size_t i = 0; i < nh_value_count(value) && !failed; i++)
-        if (!is_map(nh_value_at(value, i))) {
-            size_t length;
-            const char *key = nh_value_bytes(nh_value_key(value, i), &length);
-            failed = nh_fail(error, NH_E_INVALID, "platform.%.*s: must be a table",
-                             key ? (int)nh_utf8_floor(key, length < 64 ? length : 64) : 0,
-                             key ? key : "");
-        }
     return failed;
 }
 
-static nh_err check_target_part(const nh_value *value, const where *at, checked *to,
+static nh_err check_map(const nh_datum *value, const where *at, checked *to, nh_error *error) {
+    return is_map(value) ? check_strings(value, at, to, error)
+                         : wrong_kind(value, at, "a table", error);
+}
+
+static nh_err check_platform(const nh_datum *value, const where *at, checked *to, nh_error *error) {
+    if (!is_map(value))
+        return wrong_kind(value, at, "a table", error);
+    nh_err failed = NH_OK;
+    for (size_t i = 0; i < value->count && !failed; i++) {
+        nh_datum key, one;
+        nh_read(&to->rest, &key);
+        failed = check_strings(&key, at, to, error);
+        if (failed)
+            break;
+        nh_read(&to->rest, &one);
+        bool named = is_text(&key);
+        size_t shown = named && key.count < 64 ? key.count : 64;
+        failed = is_map(&one) ? check_strings(&one, at, to, error)
+                              : nh_fail(error, NH_E_INVALID, "platform.%.*s: must be a table",
+                                        named ? (int)nh_utf8_floor(key.bytes, shown) : 0,
+                                        named ? key.bytes : "");
+    }
+    return failed;
+}
+
+static nh_err check_target_part(const nh_datum *value, const where *at, checked *to,
                                 nh_error *error) {
     (void)to;
     return check_line(value, at, TARGET_LONGEST, error);
 }
 
-static nh_err check_target(const nh_value *target, const where *at, checked *to, nh_error *error) {
+static nh_err check_target(const nh_datum *target, const where *at, checked *to, nh_error *error) {
     enum { PLATFORM, TYPE, VALUE };
     static const field fields[] = {[PLATFORM] = FIELD("platform", check_target_part),
                                    [TYPE] = FIELD("type", check_target_part),
                                    [VALUE] = FIELD("value", check_target_part)};
-    if (nh_value_kind(target) == NH_STRING)
+    if (target->kind == NH_STRING)
         return check_line(target, at, TARGET_LONGEST, error);
-    if (nh_value_kind(target) != NH_MAP)
+    if (target->kind != NH_MAP)
         return wrong_kind(target, at, "a string or a table", error);
     uint32_t seen;
     nh_err failed = check_fields(target, fields, 3, at, to, &seen, error);
@@ -357,62 +362,64 @@ static nh_err check_target(const nh_value *target, const where *at, checked *to,
     return failed;
 }
 
-static nh_err check_targets(const nh_value *value, const where *at, checked *to, nh_error *error) {
-    size_t count = nh_value_count(value);
+/* Checks each of at most `most` elements of a list. */
+static nh_err check_each(const nh_datum *value, size_t most, check_fn check, const where *at,
+                         checked *to, nh_error *error) {
     if (!is_list(value))
         return wrong_kind(value, at, "a list", error);
-    if (count > NH_TARGETS_MAX)
-        return nh_fail(error, NH_E_TOO_LARGE, "targets: %zu are given, at most %d are allowed",
-                       count, NH_TARGETS_MAX);
+    if (value->count > most)
+        return nh_fail(error, NH_E_TOO_LARGE, "%s: %zu are given, at most %zu are allowed",
+                       LABEL(at), value->count, most);
     nh_err failed = NH_OK;
-    for (size_t i = 0; i < count && !failed; i++) {
+    for (size_t i = 0; i < value->count && !failed; i++) {
         const where one = {.list = at->name, .position = i + 1};
-        failed = check_target(nh_value_at(value, i), &one, to, error);
+        nh_datum element;
+        nh_read(&to->rest, &element);
+        failed = check(&element, &one, to, error);
     }
-    to->flow = nh_direction_of(value);
     return failed;
 }
 
-static nh_err check_content(const nh_value *value, const where *at, checked *to, nh_error *error) {
+static nh_err check_targets(const nh_datum *value, const where *at, checked *to, nh_error *error) {
+    nh_reader targets = to->rest;
+    nh_err failed = check_each(value, NH_TARGETS_MAX, check_target, at, to, error);
+    if (!failed)
+        to->flow = nh_direction_of(targets, value->count);
+    return failed;
+}
+
+static nh_err check_content(const nh_datum *value, const where *at, checked *to, nh_error *error) {
     (void)to;
-    if (nh_value_kind(value) != NH_STRING && nh_value_kind(value) != NH_BINARY)
+    if (value->kind != NH_STRING && value->kind != NH_BINARY)
         return wrong_kind(value, at, "a string", error);
     return NH_OK;
 }
 
-static nh_err check_attachment(const nh_value *attachment, const where *at, checked *to,
+static nh_err check_attachment(const nh_datum *attachment, const where *at, checked *to,
                                nh_error *error) {
-    static const field fields[] = {FIELD("name", check_name), FIELD("content_type", check_name),
-                                   FIELD("content", check_content),
-                                   FIELD("path", check_target_part),
+    enum { NAME, CONTENT = 2, PATH };
+    static const field fields[] = {[NAME] = FIELD("name", check_name),
+                                   FIELD("content_type", check_name),
+                                   [CONTENT] = FIELD("content", check_content),
+                                   [PATH] = FIELD("path", check_target_part),
                                    FIELD("inline_id", check_name)};
-    if (nh_value_kind(attachment) != NH_MAP)
+    if (attachment->kind != NH_MAP)
         return wrong_kind(attachment, at, "a table", error);
-    bool content = has(attachment, "content");
-    bool path = has(attachment, "path");
-    if (content == path)
-        return nh_fail(error, NH_E_INVALID, "%s: needs %s content or path", LABEL(at),
-                       content ? "only one of" : "either");
-    if (content && !has(attachment, "name"))
-        return nh_fail(error, NH_E_INVALID, "%s.name: is missing", LABEL(at));
-    return check_fields(attachment, fields, sizeof fields / sizeof *fields, at, to, &(uint32_t){0},
-                        error);
+    uint32_t seen;
+    nh_err failed =
+        check_fields(attachment, fields, sizeof fields / sizeof *fields, at, to, &seen, error);
+    bool content = seen & 1u << CONTENT, path = seen & 1u << PATH;
+    if (!failed && content == path)
+        failed = nh_fail(error, NH_E_INVALID, "%s: needs %s content or path", LABEL(at),
+                         content ? "only one of" : "either");
+    if (!failed && content && !(seen & 1u << NAME))
+        failed = nh_fail(error, NH_E_INVALID, "%s.name: is missing", LABEL(at));
+    return failed;
 }
 
-static nh_err check_attachments(const nh_value *value, const where *at, checked *to,
+static nh_err check_attachments(const nh_datum *value, const where *at, checked *to,
                                 nh_error *error) {
-    size_t count = nh_value_count(value);
-    if (!is_list(value))
-        return wrong_kind(value, at, "a list", error);
-    if (count > NH_ATTACHMENTS_MAX)
-        return nh_fail(error, NH_E_TOO_LARGE, "attachments: %zu are given, at most %d are allowed",
-                       count, NH_ATTACHMENTS_MAX);
-    nh_err failed = NH_OK;
-    for (size_t i = 0; i < count && !failed; i++) {
-        const where one = {.list = at->name, .position = i + 1};
-        failed = check_attachment(nh_value_at(value, i), &one, to, error);
-    }
-    return failed;
+    return check_each(value, NH_ATTACHMENTS_MAX, check_attachment, at, to, error);
 }
 
 enum { ID, TITLE, BODY, TEMPLATE = 6 };
@@ -444,26 +451,25 @@ static const field message_fields[] = {
 _Static_assert(sizeof message_fields / sizeof *message_fields <= 32, "a bit for each in `seen`");
 
 /* Checks all of a document. */
-static nh_err check(const nh_doc *doc, size_t largest, checked *to, nh_error *error) {
+static nh_err check(nh_reader document, size_t largest, checked *to, nh_error *error) {
     static const where whole = {.name = "message"}, inside = {.list = NULL};
-    const nh_value *root = nh_doc_root(doc);
     uint32_t seen;
-    size_t length;
-    nh_doc_bytes(doc, &length);
-    if (!is_map(root))
-        return wrong_kind(root, &whole, "a table", error);
+    size_t length = (size_t)(document.end - document.at);
+    nh_datum root;
+    *to = (checked){.rest = document, .priority = NH_NORMAL, .times = nh_no_times};
+    nh_read(&to->rest, &root);
+    if (!is_map(&root))
+        return wrong_kind(&root, &whole, "a table", error);
     if (length > largest)
         return nh_fail(error, NH_E_TOO_LARGE, "message: %zu bytes, at most %zu are allowed", length,
                        largest);
-    *to = (checked){.priority = NH_NORMAL, .times = nh_no_times};
     nh_err failed =
-        check_fields(root, message_fields, sizeof message_fields / sizeof *message_fields, &inside,
+        check_fields(&root, message_fields, sizeof message_fields / sizeof *message_fields, &inside,
                      to, &seen, error);
     if (failed)
         return failed;
     if (!(seen & (1u << TITLE | 1u << BODY | 1u << TEMPLATE)))
         return nh_fail(error, NH_E_INVALID, "message: needs a title, a body or a template");
-    to->id = seen & 1u << ID ? nh_value_get(root, "id") : NULL;
     return NH_OK;
 }
 
@@ -476,12 +482,11 @@ static size_t front_of(bool timed) {
 }
 
 /* `id` NULL: one is made. */
-static nh_message *make(const nh_doc *doc, const checked *as, double created_at, const char *id,
+static nh_message *make(nh_reader document, const checked *as, double created_at, const char *id,
                         size_t id_length, nh_arena *arena, nh_error *error) {
     const nh_times *times = &as->times;
     bool timed = times->deliver_at > 0 || times->expires_at > 0 || times->timeout >= 0;
-    size_t length, front = front_of(timed);
-    const void *bytes = nh_doc_bytes(doc, &length);
+    size_t length = (size_t)(document.end - document.at), front = front_of(timed);
     uint32_t place;
     if (!id)
         id_length = NH_ID_LENGTH;
@@ -501,7 +506,7 @@ static nh_message *make(const nh_doc *doc, const checked *as, double created_at,
     atomic_init(&message->refs, 1);
     if (timed)
         *nh_message_own_times(message) = *times;
-    memcpy(message->bytes, bytes, length);
+    memcpy(message->bytes, document.at, length);
     char *own = message->bytes + length;
     if (id) {
         memcpy(own, id, id_length);
@@ -512,26 +517,25 @@ static nh_message *make(const nh_doc *doc, const checked *as, double created_at,
     return message;
 }
 
-nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_arena *arena,
+nh_message *nh_message_create(nh_reader document, size_t largest, double now, nh_arena *arena,
                               nh_error *error) {
     checked as;
-    size_t id_length;
-    if (check(doc, largest, &as, error) != NH_OK)
+    if (check(document, largest, &as, error) != NH_OK)
         return NULL;
     double expires_at = as.times.expires_at;
     if (expires_at > 0 && expires_at <= now) {
         nh_fail(error, NH_E_EXPIRED, "expires_at: lies %.3f s in the past", now - expires_at);
         return NULL;
     }
-    const char *id = nh_value_bytes(as.id, &id_length);
-    return make(doc, &as, now, id, id_length, arena, error);
+    const char *id = as.id.kind == NH_NIL ? NULL : as.id.bytes;
+    return make(document, &as, now, id, as.id.count, arena, error);
 }
 
-nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,
+nh_message *nh_message_restore(nh_reader document, const char *id, double created_at,
                                nh_error *error) {
     checked as;
-    return check(doc, SIZE_MAX, &as, error) == NH_OK
-               ? make(doc, &as, created_at, id, strlen(id), NULL, error)
+    return check(document, SIZE_MAX, &as, error) == NH_OK
+               ? make(document, &as, created_at, id, strlen(id), NULL, error)
                : NULL;
 }
 

@@ -67,11 +67,11 @@ static inline const nh_times *nh_message_times(const nh_message *message) {
 /* Checks a document against the message's fields (docs: the Message table) and copies it. `largest`
  * bounds its packed size, `now` is the wall clock's seconds, `arena` (NULL: none) has its memory.
  * Errors: NH_E_INVALID, NH_E_TOO_LARGE, NH_E_EXPIRED, NH_E_INTERNAL, each naming the field. */
-nh_message *nh_message_create(const nh_doc *doc, size_t largest, double now, nh_arena *arena,
+nh_message *nh_message_create(nh_reader document, size_t largest, double now, nh_arena *arena,
                               nh_error *error);
 /* A message that was accepted before, by a journal: with its id and time of then, and however late
  * it is. Errors: as above, but not NH_E_EXPIRED. */
-nh_message *nh_message_restore(const nh_doc *doc, const char *id, double created_at,
+nh_message *nh_message_restore(nh_reader document, const char *id, double created_at,
                                nh_error *error);
 nh_message *nh_message_ref(nh_message *message);
 void nh_message_unref(nh_message *message);

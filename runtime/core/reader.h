@@ -44,6 +44,7 @@ static inline void nh_read(nh_reader *reader, nh_datum *datum) {
         reader->at++;
     } else if (lead == 0xCB) {
         datum->kind = NH_REAL;
+        datum->count = 0;
         memcpy(&bits, p + 1, sizeof bits);
         bits = be64toh(bits);
         memcpy(&datum->real, &bits, sizeof bits);

@@ -37,19 +37,40 @@ static size_t character(const unsigned char *s, size_t left) {
     return size;
 }
 
-/* The place before which all is ASCII: the length, or at most seven bytes short of the first byte
- * that is not. */
-static size_t ascii(const unsigned char *s, size_t i, size_t length) {
-    uint64_t eight;
-    for (; length - i >= sizeof eight; i += sizeof eight) {
-        memcpy(&eight, s + i, sizeof eight);
-        if (eight & UINT64_C(0x8080808080808080))
-            return i;
-    }
-    unsigned char all = 0;
-    for (size_t at = i; at < length; at++)
-        all |= s[at];
-    return all < 0x80 ? length : i;
+#define HIGH_BITS UINT64_C(0x8080808080808080)
+
+static inline uint64_t eight(const unsigned char *s) {
+    uint64_t word;
+    memcpy(&word, s, sizeof word);
+    return word;
+}
+
+static inline uint32_t four(const unsigned char *s) {
+    uint32_t word;
+    memcpy(&word, s, sizeof word);
+    return word;
+}
+
+/* The place before which all is ASCII: the length, or some bytes short of the first byte that is
+ * not. The last bytes are looked at as part of a word that may begin before all. */
+static inline size_t ascii(const unsigned char *s, size_t i, size_t length) {
+    const unsigned char *at = s + i, *end = s + length;
+    size_t left = length - i;
+    for (; left >= 32; at += 32, left -= 32)
+        if ((eight(at) | eight(at + 8) | eight(at + 16) | eight(at + 24)) & HIGH_BITS)
+            return (size_t)(at - s);
+    for (; left >= 8; at += 8, left -= 8)
+        if (eight(at) & HIGH_BITS)
+            return (size_t)(at - s);
+    uint64_t rest = 0;
+    if (left > 0 && length >= 8)
+        rest = eight(end - 8);
+    else if (left >= 4)
+        rest = four(at) | four(end - 4);
+    else
+        for (size_t byte = 0; byte < left; byte++)
+            rest |= at[byte];
+    return rest & HIGH_BITS ? (size_t)(at - s) : length;
 }
 
 bool nh_utf8_valid(const char *text, size_t length) {

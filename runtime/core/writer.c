@@ -2,7 +2,7 @@
  *
  * A writer packs values in order and counts them and what its open containers still miss, so its
  * own bytes need no check and are walked once, to build the tree. It keeps its buffer from document
- * to document, and the tree of those that are only looked at. Thread: owner.
+ * to document. Thread: owner.
  */
 #include <msgpack.h>
 #include <stdlib.h>
@@ -34,9 +34,7 @@ struct nh_writer {
     size_t depth;          /* containers open now */
     size_t values;         /* packed so far */
     level open[NH_DOC_DEPTH_MAX];
-    bool complete;  /* the root value is whole */
-    nh_doc *looked; /* what nh_writer_look gave; its memory is kept */
-    size_t nodes;   /* that it has room for */
+    bool complete; /* the root value is whole */
 };
 
 static bool grow(nh_writer *writer, size_t more) {
@@ -70,10 +68,8 @@ static inline int append(nh_writer *writer, const void *bytes, size_t count) {
 void nh_writer_clear(nh_writer *writer) {
     if (writer->room > BUFFER_KEPT) {
         free(writer->bytes);
-        free(writer->looked);
         writer->bytes = NULL;
-        writer->looked = NULL;
-        writer->room = writer->nodes = 0;
+        writer->room = 0;
     }
     writer->size = 0;
     writer->failed = NH_OK;
@@ -87,8 +83,7 @@ nh_writer *nh_writer_create(void) {
     if (!writer)
         return NULL;
     writer->bytes = NULL;
-    writer->looked = NULL;
-    writer->room = writer->nodes = 0;
+    writer->room = 0;
     writer->packer = (msgpack_packer){.data = writer};
     nh_writer_clear(writer);
     return writer;
@@ -98,7 +93,6 @@ void nh_writer_destroy(nh_writer *writer) {
     if (!writer)
         return;
     free(writer->bytes);
-    free(writer->looked);
     free(writer);
 }
 
@@ -117,9 +111,11 @@ static inline bool admit(nh_writer *writer, size_t payload) {
 static inline void packed(nh_writer *writer, int result) {
     if (result != 0)
         writer->failed = NH_E_INTERNAL;
-    while (writer->depth > 0 && --writer->open[writer->depth - 1].missing == 0)
-        writer->depth--;
-    writer->complete = writer->depth == 0;
+    size_t depth = writer->depth;
+    while (depth > 0 && --writer->open[depth - 1].missing == 0)
+        depth--;
+    writer->depth = depth;
+    writer->complete = depth == 0;
 }
 
 /* A container's head, which stands at `head`, has been packed. */
@@ -172,12 +168,15 @@ static inline bool put_short(nh_writer *writer, const char *text, size_t length)
     return true;
 }
 
+/* Apart, so that the short ones need none of its registers. */
+static __attribute__((noinline)) int put_long(nh_writer *writer, const char *text, size_t length) {
+    return pack_str(&writer->packer, length) || append(writer, text, length);
+}
+
 void nh_writer_string(nh_writer *writer, const char *text, size_t length) {
     if (!admit(writer, length + 5))
         return;
-    packed(writer, put_short(writer, text, length)
-                       ? 0
-                       : pack_str(&writer->packer, length) || append(writer, text, length));
+    packed(writer, put_short(writer, text, length) ? 0 : put_long(writer, text, length));
 }
 
 void nh_writer_cstring(nh_writer *writer, const char *text) {
@@ -318,24 +317,4 @@ nh_doc *nh_writer_finish(nh_writer *writer, nh_error *error) {
         nh_writer_packed(writer, &packed, error) == NH_OK ? nh_doc_of_packed(&packed, error) : NULL;
     nh_writer_clear(writer);
     return doc;
-}
-
-const nh_doc *nh_writer_look(nh_writer *writer, nh_error *error) {
-    if (!is_whole(writer, error))
-        return NULL;
-    if (!writer->looked || writer->nodes < writer->values) {
-        size_t nodes = writer->values < 32 ? 32 : 2 * writer->values;
-        free(writer->looked);
-        writer->looked = malloc(sizeof *writer->looked + nodes * sizeof(nh_node));
-        writer->nodes = writer->looked ? nodes : 0;
-        if (!writer->looked) {
-            nh_fail_memory(error);
-            return NULL;
-        }
-        atomic_init(&writer->looked->refs, 1);
-    }
-    writer->looked->length = writer->size;
-    writer->looked->bytes = writer->bytes;
-    nh_tree_build(writer->looked->nodes, writer->bytes, writer->size);
-    return writer->looked;
 }

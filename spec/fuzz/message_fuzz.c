@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (data[0] != 0)
         must_read_back(doc);
-    nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), NULL, &error);
+    nh_message *message = nh_message_create(nh_doc_read(doc), LARGEST, nh_wall(), NULL, &error);
     if (message)
         must_be_sound(message, doc);
     else

@@ -633,27 +633,6 @@ static void what_is_closed_must_be_open_and_even(void) {
     nh_writer_destroy(writer);
 }
 
-static void a_document_can_be_looked_at_without_a_copy(void) {
-    nh_error error;
-    nh_writer *writer = nh_writer_create();
-    for (int count = 1; count < 300; count += 99) {
-        nh_writer_array(writer, (size_t)count);
-        for (int i = 0; i < count; i++)
-            nh_writer_int(writer, i);
-        const nh_doc *doc = nh_writer_look(writer, &error);
-        if (CHECK(doc)) {
-            CHECK_INT(nh_value_count(nh_doc_root(doc)), count);
-            CHECK_INT(nh_value_int(nh_value_at(nh_doc_root(doc), (size_t)count - 1), -1),
-                      count - 1);
-        }
-        nh_writer_clear(writer);
-    }
-    nh_writer_array(writer, 1);
-    CHECK(!nh_writer_look(writer, &error));
-    CHECK_INT(error.code, NH_E_INVALID);
-    nh_writer_destroy(writer);
-}
-
 static void a_document_can_be_read_in_order(void) {
     static char large[(1 << 17) + 1];
     nh_doc *doc = sample();
@@ -711,7 +690,6 @@ int main(void) {
     RUN(a_writer_tells_of_its_misuse);
     RUN(a_container_may_be_counted_while_it_is_written);
     RUN(what_is_closed_must_be_open_and_even);
-    RUN(a_document_can_be_looked_at_without_a_copy);
     RUN(a_document_can_be_read_in_order);
     RUN(a_value_is_copied_whole);
     return check_end();

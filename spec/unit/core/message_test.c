@@ -21,8 +21,20 @@ static nh_message *create(const char *json, nh_error *error) {
         printf("# %s: %s\n", json, error->message);
         return NULL;
     }
-    nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), NULL, error);
+    nh_message *message = nh_message_create(nh_doc_read(doc), LARGEST, nh_wall(), NULL, error);
     nh_doc_unref(doc);
+    return message;
+}
+
+static nh_message *create_of(const char *text) { /* ' stands for " */
+    char json[512];
+    nh_error error = {0};
+    snprintf(json, sizeof json, "%s", text);
+    for (char *quote = json; (quote = strchr(quote, '\''));)
+        *quote = '"';
+    nh_message *message = create(json, &error);
+    if (!CHECK(message))
+        printf("# %s: %s\n", json, error.message);
     return message;
 }
 
@@ -44,17 +56,44 @@ static void good_messages_are_taken(void) {
         "{'body':'x','retry':{'attempts':100.0}}",
         "{'id':'my-own id','body':'x'}",
     };
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        char json[512];
-        nh_error error = {0};
-        snprintf(json, sizeof json, "%s", good[i]);
-        for (char *quote = json; (quote = strchr(quote, '\''));)
-            *quote = '"';
-        nh_message *message = create(json, &error);
-        if (!CHECK(message))
-            printf("# %s: %s\n", json, error.message);
-        nh_message_unref(message);
-    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        nh_message_unref(create_of(good[i]));
+}
+
+/* Whatever stands in front of it, however deep. */
+static void each_field_is_found(void) {
+    nh_message *message =
+        create_of("{'metadata':{'a':[1,{'b':[[],{}]}],'c':1e3},'variables':{'x':[[['y']]]},"
+                  "'targets':['mailto://a@b.c',{'type':null,'value':'d@e.f'}],"
+                  "'platform':{'slack':{'blocks':[1,[{'z':{}}]]},'feishu':{}},"
+                  "'retry':{'attempts':3,'jitter':0.5},"
+                  "'attachments':[{'path':'/x','name':'a'},{'name':'b','content':'c'}],"
+                  "'body':'x','untrusted':true,'timeout':5,'id':'behind all','dedupe_key':'k',"
+                  "'priority':'high'}");
+    if (!message)
+        return;
+    CHECK_STR(nh_message_id(message), "behind all");
+    CHECK_INT(message->keyed, 1);
+    CHECK_INT(message->priority, NH_HIGH);
+    CHECK(nh_message_times(message)->timeout == 5);
+    nh_message_unref(message);
+}
+
+static uint32_t flow_of(const char *text) {
+    nh_message *message = create_of(text);
+    uint32_t flow = message ? message->flow : 0;
+    nh_message_unref(message);
+    return flow;
+}
+
+static void a_target_is_one_direction_however_it_is_written(void) {
+    uint32_t one = flow_of("{'body':'x','targets':[{'platform':'slack','value':'#a'}]}");
+    CHECK(one == flow_of("{'body':'x','targets':[{'value':'#a','type':'t','platform':'slack'}]}"));
+    CHECK(one != flow_of("{'body':'x','targets':[{'value':'#b','platform':'slack'}]}"));
+    CHECK(one != flow_of("{'body':'x','targets':[{'value':'#a'}]}"));
+    one = flow_of("{'body':'x','targets':['https://a:b@host/c']}");
+    CHECK(one == flow_of("{'body':'x','targets':['https://host/d']}"));
+    CHECK(one != flow_of("{'body':'x','targets':['https://host/d','#a']}"));
 }
 
 static void bad_messages_name_the_field(void) {
@@ -181,7 +220,7 @@ static nh_err refuse(const char *field, nh_kind kind, const char *text, size_t l
     else
         nh_writer_string(writer, text, length);
     nh_doc *doc = nh_writer_finish(writer, NULL);
-    nh_message *taken = nh_message_create(doc, LARGEST, nh_wall(), NULL, &error);
+    nh_message *taken = nh_message_create(nh_doc_read(doc), LARGEST, nh_wall(), NULL, &error);
     CHECK(!taken);
     nh_message_unref(taken);
     nh_doc_unref(doc);
@@ -236,7 +275,8 @@ static void lists_and_bytes_are_bounded(void) {
                 nh_writer_cstring(writer, "a");
             }
             nh_doc *doc = nh_writer_finish(writer, NULL);
-            nh_message *message = nh_message_create(doc, LARGEST, nh_wall(), NULL, &error);
+            nh_message *message =
+                nh_message_create(nh_doc_read(doc), LARGEST, nh_wall(), NULL, &error);
             CHECK_INT(message == NULL, over);
             CHECK_INT(error.code, over ? NH_E_TOO_LARGE : NH_OK);
             CHECK_STR(error.message, over ? lists[l].message : "");
@@ -248,10 +288,10 @@ static void lists_and_bytes_are_bounded(void) {
     nh_doc *doc = nh_doc_from_json("{\"body\":\"0123456789\"}", 21, NULL);
     size_t length;
     nh_doc_bytes(doc, &length);
-    nh_message *message = nh_message_create(doc, length, nh_wall(), NULL, &error);
+    nh_message *message = nh_message_create(nh_doc_read(doc), length, nh_wall(), NULL, &error);
     CHECK(message);
     nh_message_unref(message);
-    CHECK(!nh_message_create(doc, length - 1, nh_wall(), NULL, &error));
+    CHECK(!nh_message_create(nh_doc_read(doc), length - 1, nh_wall(), NULL, &error));
     CHECK_INT(error.code, NH_E_TOO_LARGE);
     CHECK_STR(error.message, "message: 17 bytes, at most 16 are allowed");
     nh_doc_unref(doc);
@@ -334,6 +374,21 @@ static void utf8_is_what_rfc_3629_says(void) {
             printf("# case %zu\n", i);
         free(own);
     }
+    for (size_t length = 1; length < 80; length++) /* wherever it stands in a text */
+        for (size_t at = 0; at < length; at++) {
+            char *own = malloc(length); /* of its length: nothing is read beyond */
+            memset(own, 'a', length);
+            CHECK(nh_utf8_valid(own, length));
+            own[at] = '\xE9';
+            CHECK(!nh_utf8_valid(own, length));
+            if (at > 0) {
+                memcpy(own + at - 1, "\xC3\xA9", 2);
+                CHECK(nh_utf8_valid(own, length));
+                own[0] = '\x80';
+                CHECK(!nh_utf8_valid(own, length));
+            }
+            free(own);
+        }
     CHECK_INT(nh_utf8_floor("a\xE2\x82\xAC", 4), 4);
     CHECK_INT(nh_utf8_floor("a\xE2\x82\xAC", 3), 1);
     CHECK_INT(nh_utf8_floor("a\xE2\x82\xAC", 2), 1);
@@ -411,6 +466,8 @@ static void ids_differ_after_a_fork(void) {
 
 int main(void) {
     RUN(good_messages_are_taken);
+    RUN(each_field_is_found);
+    RUN(a_target_is_one_direction_however_it_is_written);
     RUN(bad_messages_name_the_field);
     RUN(strings_must_be_utf8_and_no_secret_is_printed);
     RUN(lists_and_bytes_are_bounded);

@@ -70,8 +70,8 @@ static nh_store store = {&store_ops};
 static nh_handle *park(nh_row row) {
     nh_error error;
     nh_doc *doc = nh_doc_from_json("{\"body\":\"x\"}", strlen("{\"body\":\"x\"}"), &error);
-    nh_handle *handle =
-        nh_handle_create(&owner, nh_message_create(doc, 1000, nh_wall(), NULL, &error), NULL, 0);
+    nh_handle *handle = nh_handle_create(
+        &owner, nh_message_create(nh_doc_read(doc), 1000, nh_wall(), NULL, &error), NULL, 0);
     nh_doc_unref(doc);
     handle->row = row;
     CHECK(nh_parked_reserve(table, 1));

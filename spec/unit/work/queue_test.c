@@ -15,8 +15,8 @@ static nh_handle *make_with(nh_priority priority, const char *more) {
     nh_error error;
     snprintf(json, sizeof json, "{\"body\":\"x\",\"priority\":\"%s\"%s}", names[priority], more);
     nh_doc *doc = nh_doc_from_json(json, strlen(json), &error);
-    nh_handle *handle =
-        nh_handle_create(&owner, nh_message_create(doc, 1000, nh_wall(), NULL, &error), NULL, 0);
+    nh_handle *handle = nh_handle_create(
+        &owner, nh_message_create(nh_doc_read(doc), 1000, nh_wall(), NULL, &error), NULL, 0);
     nh_doc_unref(doc);
     nh_handle_unref(handle); /* only its own reference is left, which the queue gets */
     return handle;
