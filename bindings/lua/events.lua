@@ -18,6 +18,8 @@ local MOST = 1000 -- events a poll, so that callbacks which send cannot keep it 
 
 local traceback = debug and debug.traceback or tostring
 
+events.SLICE = SLICE
+
 function events.state()
   return {
     hub = nil,
@@ -123,6 +125,11 @@ function events.wake(waiters, all)
       waiters[kept] = waiter
     end
   end
+end
+
+-- Whether a wait here would have nothing to tell but that it is over.
+function events.idle(state)
+  return state.watching == 0 and state.first > state.last and not state.on_news
 end
 
 -- Ends a watch. A table never shrinks by itself, so one that was large is left behind empty.

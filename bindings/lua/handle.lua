@@ -76,7 +76,7 @@ for name in pairs(kind.late) do
   end
 end
 
-local NOBODY = 2 ^ 50 -- the tag of events that are told to nobody
+local NOBODY = native.nobody -- the tag of events that are told to nobody
 
 -- Waits for a handle that has no watch and needs none: there is nobody else to tell of it.
 local function await_alone(state, self, seconds)

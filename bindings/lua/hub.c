@@ -15,6 +15,9 @@
 /* How long a hub that is collected, or closed without a limit, lets its messages end. */
 #define CLOSE_SECONDS 10.0
 
+/* The tag of events that are told to nobody. */
+#define NOBODY (UINT64_C(1) << 50)
+
 /* What a small message costs in the core, about, and how many are told to the collector together.
  */
 enum { MESSAGE_BYTES = 1024, TOLD_AT_ONCE = 64 };
@@ -97,6 +100,15 @@ static nh_send_options send_options(lua_State *L, int index) {
                              .later = lua_toboolean(L, index + 1) != 0};
 }
 
+/* Accepts the message at 2; its handle is a userdata on top, empty when it was refused. [-0, +1] */
+static nhl_handle *accept_message(lua_State *L, nhl_hub *self, const nh_send_options *options,
+                                  nh_error *error) {
+    nhl_handle *made = nhl_handle_new(L, 1);
+    if (nhl_document_write(L, 2, "message", 0, self->writer, error))
+        made->handle = nh_hub_send_written(self->hub, self->writer, options, error);
+    return made;
+}
+
 /* native.send(hub, message, wait, later) → a handle, or nil, message, code; a handle, message, code
  * for a duplicate. */
 static int hub_send(lua_State *L) {
@@ -107,9 +119,7 @@ static int hub_send(lua_State *L) {
     options.duplicate = &duplicate;
     lua_settop(L, 2);
     note_messages(L, self, 1);
-    nhl_handle *made = nhl_handle_new(L, 1);
-    if (nhl_document_write(L, 2, "message", 0, self->writer, &error))
-        made->handle = nh_hub_send_written(self->hub, self->writer, &options, &error);
+    nhl_handle *made = accept_message(L, self, &options, &error);
     if (!made->handle)
         return nhl_push_error(L, &error);
     if (!duplicate)
@@ -117,6 +127,48 @@ static int hub_send(lua_State *L) {
     lua_pushstring(L, nh_err_text(NH_E_DUPLICATE));
     lua_pushstring(L, nh_err_name(NH_E_DUPLICATE));
     return 3;
+}
+
+/* Waits for a message, at most `seconds`, in a state in which nobody else is to be told of
+ * anything: other events are of those who went. False when out of memory. */
+static bool wait_alone(nhl_hub *self, nh_handle *handle, double seconds) {
+    nh_event event;
+    if (seconds == 0 || nh_handle_state(handle) == NH_SETTLED)
+        return true;
+    if (nh_inbox_watch_handle_for(self->inbox, handle, NOBODY, 0) != NH_OK)
+        return false;
+    while (nh_handle_state(handle) != NH_SETTLED &&
+           nh_inbox_next(self->inbox, seconds, &event) == NH_OK)
+        ;
+    return true;
+}
+
+/* native.send_alone(hub, message, seconds) → the receipt; nil, handle when it has not settled then;
+ * nil, nil, message, code when it was refused. Most programs that send one by one send and wait, so
+ * this is one call, and what the core keeps of the message goes with it. */
+static int hub_send_alone(lua_State *L) {
+    nh_error error;
+    nh_reader receipt;
+    nhl_hub *self = nhl_check_hub(L, 1);
+    double seconds = lua_tonumber(L, 3);
+    lua_settop(L, 2);
+    lua_pushnil(L);
+    nhl_handle *made = accept_message(L, self, NULL, &error);
+    if (!made->handle) {
+        lua_pop(L, 1);
+        return 1 + nhl_push_error(L, &error);
+    }
+    if (!wait_alone(self, made->handle, seconds))
+        return out_of_memory(L);
+    if (!nh_handle_read(made->handle, &receipt)) {
+        note_messages(L, self, 1);
+        return 2;
+    }
+    nhl_pusher to = nhl_pusher_open(L);
+    nhl_pusher_push(&to, receipt);
+    nh_handle_unref(made->handle);
+    made->handle = NULL;
+    return 1;
 }
 
 /* A batch while it is being made. */
@@ -353,6 +405,7 @@ void nhl_hub_setup(lua_State *L) {
         {"metrics", hub_metrics}, {"platforms", hub_platforms}, {NULL, NULL}};
     static const luaL_Reg natives[] = {{"open", hub_open},
                                        {"send", hub_send},
+                                       {"send_alone", hub_send_alone},
                                        {"health", hub_health},
                                        {"send_batch", hub_send_batch},
                                        {"watch", hub_watch},
@@ -366,6 +419,8 @@ void nhl_hub_setup(lua_State *L) {
                                        {NULL, NULL}};
     static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};
     nhl_type_setup(L, &type);
+    lua_pushnumber(L, (lua_Number)NOBODY);
+    lua_setfield(L, -2, "nobody");
     luaL_newmetatable(L, DRAFT);
     lua_pushcfunction(L, draft_gc);
     lua_setfield(L, -2, "__gc");

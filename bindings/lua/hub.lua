@@ -66,7 +66,16 @@ function Hub:send(message, seconds)
   local state = state_of(self)
   check_table(message, "message")
   events.check_seconds(seconds, 2)
-  local sent, problem, code = accept(state, self, native.send, handle, message)
+  local sent, problem, code
+  if waiting.yields(state) or not events.idle(state) then
+    sent, problem, code = accept(state, self, native.send, handle, message)
+  else
+    local receipt
+    local slice = math.min(seconds or events.SLICE, events.SLICE)
+    receipt, sent, problem, code = native.send_alone(self, message, slice)
+    if receipt then return receipt, handle.problem(receipt) end
+    seconds = seconds and seconds - slice
+  end
   if not sent then return nil, problem, code end
   return handle.wait(state, sent, seconds)
 end

@@ -82,6 +82,41 @@ describe("a handle", function()
     assert.equal("network", code)
   end)
 
+  it("need not be seen by who sends and waits, for as long as they want", function()
+    sink = support.sink { delay = 0.8 }
+    local message = { title = "t", targets = { sink.target } }
+    for _, seconds in ipairs { 0, 0.1, 0.6 } do
+      local began = socket.gettime()
+      local receipt, problem, code = hub:send(message, seconds)
+      assert.is_nil(receipt)
+      assert.equal("the message has not settled", problem)
+      assert.equal("timeout", code)
+      assert.truthy(socket.gettime() - began >= seconds)
+    end
+    for _ = 1, 2 do -- the ends of those before are none of these
+      local began = socket.gettime()
+      local receipt, problem = hub:send(message)
+      assert.is_nil(problem)
+      assert.equal("delivered", receipt.status)
+      assert.truthy(socket.gettime() - began >= 0.7)
+    end
+    assert.equal("delivered", hub:send(message, 10).status)
+    assert.equal(0, hub:stats().pending)
+    local receipt, problem, code = hub:send({ titel = "t" }, 10)
+    assert.is_nil(receipt)
+    assert.equal("titel: unknown field (did you mean 'title'?)", problem)
+    assert.equal("invalid", code)
+  end)
+
+  it("is told of while another message is sent and waited for", function()
+    local told = 0
+    failing():on_error(function() told = told + 1 end)
+    assert.equal("failed", hub:send({
+      title = "t", targets = { support.refused }, retry = { attempts = 1 }, deliver_at = socket.gettime() + 0.3,
+    }, 10).status)
+    assert.equal(1, told)
+  end)
+
   it("tells when some targets failed, and calls on_error (fault 1)", function()
     sink = support.sink()
     local handle = send { targets = { sink.target, support.refused }, retry = { attempts = 1 } }
