@@ -9,14 +9,19 @@ local crypto, json, result, text, url = require "crypto", require "json", requir
 
 local NONE = {} -- read only
 
-local millisecond, text_of_it -- messages come many in one
+-- Messages come many in a second, and many in a millisecond.
+local second, text_of_second, millisecond, text_of_it
 
 local function rfc3339(seconds)
   local whole = seconds // 1
   local fraction = (seconds - whole) * 1000 // 1
-  if whole * 1000 + fraction ~= millisecond then
-    millisecond = whole * 1000 + fraction
-    text_of_it = ("%s.%03dZ"):format(os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole)), fraction)
+  if whole ~= second then
+    second, millisecond = whole, nil
+    text_of_second = os.date("!%Y-%m-%dT%H:%M:%S", math.tointeger(whole))
+  end
+  if fraction ~= millisecond then
+    millisecond = fraction
+    text_of_it = ("%s.%03dZ"):format(text_of_second, fraction)
   end
   return text_of_it
 end

@@ -151,6 +151,17 @@ describe("webhook", function()
       }, json.decode(built.body))
     end)
 
+    it("tells each message's own time, whatever was told before", function()
+      for _, case in ipairs {
+        { 1700000000.25, "2023-11-14T22:13:20.250Z" }, { 1700000000.5, "2023-11-14T22:13:20.500Z" },
+        { 1700000001.5, "2023-11-14T22:13:21.500Z" }, { 1700000001.5, "2023-11-14T22:13:21.500Z" },
+        { 1700000000.5, "2023-11-14T22:13:20.500Z" }, { 1700000000, "2023-11-14T22:13:20.000Z" },
+      } do
+        local built = request { title = "T", message = { id = "m", created_at = case[1] } }
+        assert.equal(case[2], json.decode(built.body).timestamp)
+      end
+    end)
+
     it("writes empty lists and tables as what they are", function()
       local body = request { title = "T" }.body
       assert.matches('"targets":%[%]', body)
