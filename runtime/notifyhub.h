@@ -462,6 +462,9 @@ NH_API void nh_batch_progress(const nh_batch *batch, size_t *settled, size_t *fa
  * Each reader counts its own `nth`, so any number may read. Blocks: ≤ seconds. Errors:
  * NH_E_TIMEOUT; NH_E_INVALID when nth ≥ count. */
 NH_API nh_err nh_batch_next(nh_batch *batch, size_t nth, double seconds, size_t *index);
+/* Those that settled as number `from` (from 0) and after it, as far as they have: writes at most
+ * `most` of their indexes, in that order, and returns how many. Blocks: never. */
+NH_API size_t nh_batch_order(nh_batch *batch, size_t from, size_t *indexes, size_t most);
 /* Waits until all have settled. Blocks: ≤ seconds. Returns NH_OK, NH_E_TIMEOUT or, after a fork,
  * NH_E_CLOSED. */
 NH_API nh_err nh_batch_wait(nh_batch *batch, double seconds);

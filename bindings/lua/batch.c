@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+enum { GATHERED_AT_ONCE = 256 };
+
 nh_batch *nhl_check_batch(lua_State *L, int index) {
     nhl_batch *self = luaL_checkudata(L, index, NHL_BATCH);
     if (!self->batch)
@@ -111,6 +113,29 @@ static int batch_next(lua_State *L) {
     return 2;
 }
 
+/* native.batch_gather(batch, receipts, taken) → receipts, taken, whole: puts receipts that have
+ * come since the first `taken` into the table (nil: a new one); not whole: there may be more. */
+static int batch_gather(lua_State *L) {
+    size_t indexes[GATHERED_AT_ONCE];
+    nh_batch *batch = nhl_check_batch(L, 1);
+    size_t taken = (size_t)lua_tonumber(L, 3);
+    size_t count = nh_batch_order(batch, taken, indexes, GATHERED_AT_ONCE);
+    lua_settop(L, 2);
+    if (lua_isnil(L, 2)) {
+        lua_createtable(L, (int)nh_batch_count(batch), 0);
+        lua_replace(L, 2);
+    }
+    nhl_pusher to = nhl_pusher_open(L);
+    for (size_t i = 0; i < count; i++) {
+        push_receipt(&to, batch, indexes[i]);
+        lua_rawseti(L, 2, (int)indexes[i] + 1);
+    }
+    lua_settop(L, 2);
+    nhl_push_integer(L, (int64_t)(taken + count));
+    lua_pushboolean(L, count < GATHERED_AT_ONCE);
+    return 3;
+}
+
 /* native.batch_receipts(batch) → the receipts of a settled batch, in the order of its messages. */
 static int batch_receipts(lua_State *L) {
     nh_batch *batch = nhl_check_batch(L, 1);
@@ -194,10 +219,13 @@ void nhl_batch_setup(lua_State *L) {
                                       {"progress", batch_progress},
                                       {"cancel", batch_cancel},
                                       {NULL, NULL}};
-    static const luaL_Reg natives[] = {
-        {"batch_settled", batch_settled}, {"batch_progress", batch_progress},
-        {"batch_next", batch_next},       {"batch_receipts", batch_receipts},
-        {"batch_state", batch_state},     {NULL, NULL}};
+    static const luaL_Reg natives[] = {{"batch_settled", batch_settled},
+                                       {"batch_progress", batch_progress},
+                                       {"batch_next", batch_next},
+                                       {"batch_receipts", batch_receipts},
+                                       {"batch_gather", batch_gather},
+                                       {"batch_state", batch_state},
+                                       {NULL, NULL}};
     static const nhl_type type = {NHL_BATCH, "batch_methods", metamethods,
                                   direct,    natives,         batch_index};
     nhl_type_setup(L, &type);

@@ -53,6 +53,45 @@ function Batch:accepted(seconds)
   return batch.accepted(state, self, seconds)
 end
 
+-- Seconds between two looks for receipts while they come, and how many make it worth another.
+local SHORT, MANY = 0.01, 32
+
+-- Waits, and meanwhile makes tables of the receipts that have come: there is time for it now, and none of the workers'
+-- when the last one is there. Returns those receipts, and how many they are.
+local function await_gathering(state, self, watch, seconds)
+  local receipts, taken = watch.receipts, watch.taken or 0
+  watch.receipts, watch.taken = nil, nil -- a callback may wait for the same
+  local due = seconds and native.now() + seconds
+  local pause = SHORT
+  while not events.finished(state, watch) do
+    local left = due and due - native.now()
+    if left and left <= 0 then
+      events.poll(state, 0)
+      break
+    end
+    events.pump(state, left and math.min(left, pause) or pause)
+    local before = taken
+    local whole
+    receipts, taken, whole = native.batch_gather(self, receipts, taken)
+    if not whole then
+      pause = 0
+    elseif taken - before >= MANY then
+      pause = SHORT
+    else
+      pause = math.min(2 * math.max(pause, SHORT), events.SLICE)
+    end
+  end
+  return receipts, taken
+end
+
+-- The receipts of a settled batch, of which some may be there.
+local function all_receipts(self, receipts, taken)
+  if not receipts then return native.batch_receipts(self) end
+  local total = #self
+  while taken < total do receipts, taken = native.batch_gather(self, receipts, taken) end
+  return receipts
+end
+
 function Batch:wait(seconds)
   local state = state_of(self)
   events.check_seconds(seconds, 2)
@@ -60,10 +99,14 @@ function Batch:wait(seconds)
   if not watch and not native.batch_settled(self) and seconds ~= 0 then
     watch = events.watch(state, self, kind)
   end
-  if watch then
+  local receipts, taken
+  if watch and waiting.yields(state) then
     waiting.await(state, watch.waiters, false, seconds, events.finished, state, watch)
+  elseif watch then
+    receipts, taken = await_gathering(state, self, watch, seconds)
   end
-  if native.batch_settled(self) then return native.batch_receipts(self) end
+  if native.batch_settled(self) then return all_receipts(self, receipts, taken) end
+  if watch then watch.receipts, watch.taken = receipts, taken end -- for who waits again
   local settled, total = native.batch_progress(self)
   return nil, ("%d of %d messages have not settled"):format(total - settled, total), "timeout"
 end

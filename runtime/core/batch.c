@@ -178,6 +178,17 @@ nh_err nh_batch_next(nh_batch *batch, size_t nth, double seconds, size_t *index)
     return nth < batch->count ? wait_for(batch, nth + 1, seconds, index) : NH_E_INVALID;
 }
 
+size_t nh_batch_order(nh_batch *batch, size_t from, size_t *indexes, size_t most) {
+    size_t settled, failed;
+    if (batch->fork_generation != nh_fork_generation())
+        return 0;
+    nh_batch_progress(batch, &settled, &failed);
+    size_t left = from < settled ? settled - from : 0, count = left < most ? left : most;
+    for (size_t i = 0; i < count; i++)
+        indexes[i] = batch->order[from + i]; /* settled, and so for ever */
+    return count;
+}
+
 nh_err nh_batch_wait(nh_batch *batch, double seconds) {
     return wait_for(batch, batch->count, seconds, NULL);
 }

@@ -81,6 +81,38 @@ describe("a batch", function()
     assert.equal(3, #batch:wait(10))
   end)
 
+  it("gives each receipt once and in its place, however it is waited for", function()
+    sink = support.sink()
+    local list = messages(1500)
+    list[700].deliver_at = socket.gettime() + 2 -- the others come before
+    local batch = assert(hub:send_batch(list))
+    local inner = {}
+    batch:on_progress(function(done, total)
+      if #inner < 3 and done < total then inner[#inner + 1] = { batch:wait(0.001) } end
+    end)
+    local receipts
+    local waits = 0
+    repeat
+      receipts = batch:wait(0.05)
+      waits = waits + 1
+    until receipts
+    assert.truthy(waits > 1)
+    assert.truthy(#inner > 0)
+    assert.equal(1500, #receipts)
+    for index, receipt in ipairs(receipts) do
+      assert.equal(batch[index].id, receipt.id)
+      assert.equal("delivered", receipt.status)
+    end
+    local again = batch:wait(10)
+    assert.same(receipts, again)
+    assert.are_not.equal(receipts, again)
+    assert.are_not.equal(receipts[1], again[1])
+    for _, answer in ipairs(inner) do
+      assert.is_nil(answer[1])
+      assert.equal("timeout", answer[3])
+    end
+  end)
+
   it("counts what failed (fault 1)", function()
     sink = support.sink()
     local list = messages(3)

@@ -370,6 +370,13 @@ static void each_reader_of_a_batch_sees_all_in_one_order(void) {
         seen[readers[0].order[i]] = true;
     }
     CHECK_INT(nh_batch_next(batch, BATCH, 0, &index), NH_E_INVALID); /* the end */
+    size_t order[BATCH + 1] = {0};
+    CHECK_INT(nh_batch_order(batch, 0, order, BATCH + 1), BATCH);
+    CHECK(memcmp(order, readers[0].order, BATCH * sizeof *order) == 0);
+    CHECK_INT(nh_batch_order(batch, 1, &index, 1), 1);
+    CHECK_INT(index, order[1]);
+    CHECK_INT(nh_batch_order(batch, BATCH, order, BATCH), 0);
+    CHECK_INT(nh_batch_order(batch, BATCH + 1, order, BATCH), 0);
     CHECK_INT(nh_batch_wait(batch, 0), NH_OK);
     nh_batch_progress(batch, &settled, &failed);
     CHECK_INT(settled, BATCH);
