@@ -224,10 +224,13 @@ static void on_more(nh_deferred *deferred) {
 
 /* ---------------------------------------------------------------- transport */
 
-static nh_err read_request(const nh_value *value, console_request *request, nh_error *error) {
+static nh_err read_request(const nh_transfer *transfer, console_request *request, nh_error *error) {
     *request = (console_request){.text = {NULL, 0}};
-    nh_err failed =
-        nh_fields_read(value, "", fields, sizeof fields / sizeof *fields, request, error);
+    nh_err failed = nh_fields_read(nh_doc_root(transfer->request->doc), "", fields,
+                                   sizeof fields / sizeof *fields, request, error);
+    if (failed)
+        return failed;
+    failed = nh_fields_take_body(transfer, "text", &request->text, error);
     if (failed)
         return failed;
     if (!request->text.bytes)
@@ -238,11 +241,11 @@ static nh_err read_request(const nh_value *value, console_request *request, nh_e
     return NH_OK;
 }
 
-static void console_start(nh_transport *transport, nh_transfer *transfer, const nh_value *value) {
+static void console_start(nh_transport *transport, nh_transfer *transfer) {
     console_request request;
     nh_error error = {NH_OK, ""};
     transfer->state = NULL;
-    if (read_request(value, &request, &error) != NH_OK) {
+    if (read_request(transfer, &request, &error) != NH_OK) {
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
         return;
     }

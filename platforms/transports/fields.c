@@ -105,6 +105,16 @@ nh_err nh_fields_read(const nh_value *map, const char *where, const nh_field *ta
     return NH_OK;
 }
 
+nh_err nh_fields_take_body(const nh_transfer *transfer, const char *name, nh_span *field,
+                           nh_error *error) {
+    if (!transfer->body)
+        return NH_OK;
+    if (field->bytes)
+        return nh_fields_fail(error, NH_E_INVALID, "%s: stands in the request and beside it", name);
+    *field = (nh_span){transfer->body, transfer->body_length};
+    return NH_OK;
+}
+
 nh_err nh_fields_pair(const nh_value *pairs, size_t index, const char *field, nh_pair *pair,
                       nh_error *error) {
     const nh_value *name, *value;

@@ -27,6 +27,11 @@ typedef struct nh_field {
 nh_err nh_fields_read(const nh_value *map, const char *where, const nh_field *table, size_t count,
                       void *out, nh_error *error);
 
+/* The body beside a request, where it brings one, is this field of it. Errors: NH_E_INVALID when
+ * the request has that field, too. */
+nh_err nh_fields_take_body(const nh_transfer *transfer, const char *name, nh_span *field,
+                           nh_error *error);
+
 /* A pair of what NH_FIELD_PAIRS accepts; the value may be a string, number or bool (written as
  * text into `number`, which the pair then borrows). Errors: NH_E_INVALID naming `field`. */
 typedef struct nh_pair {

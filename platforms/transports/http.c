@@ -18,7 +18,7 @@
 
 #include "platforms/transports/http_curl.h"
 #include "platforms/transports/http_direct.h"
-#include "platforms/transports/http_url.h"
+#include "platforms/transports/http_plan.h"
 #include "platforms/transports/transports.h"
 
 struct nh_transport {
@@ -105,13 +105,17 @@ nh_err nh_http_set_connection(nh_http *http, const nh_http_request *request, CUR
 
 /* -------------------------------------------------------------- responses */
 
-nh_doc *nh_http_answer(nh_http *http, nh_http_reply *reply) {
-    nh_writer *writer = http->writer;
+nh_doc *nh_http_answer(const nh_http_transfer *own, nh_http_reply *reply) {
+    if (own->transfer->brief && nh_http_is_success(reply->status)) {
+        own->transfer->status = reply->status;
+        return NULL;
+    }
+    nh_writer *writer = own->http->writer;
     nh_writer_map(writer, 3);
     nh_writer_string(writer, "status", 6);
     nh_writer_int(writer, reply->status);
     nh_writer_string(writer, "headers", 7);
-    bool whole = nh_http_header_write(&reply->header, &http->scratch, writer);
+    bool whole = nh_http_header_write(&reply->header, &own->http->scratch, writer);
     nh_writer_string(writer, "body", 4);
     nh_writer_string(writer, reply->body.length ? reply->body.bytes : "", reply->body.length);
     nh_doc *response = nh_writer_finish(writer, NULL);
@@ -123,7 +127,7 @@ nh_doc *nh_http_answer(nh_http *http, nh_http_reply *reply) {
 
 nh_doc *nh_http_failure(const nh_http_transfer *own, const nh_multi_end *end, bool sent,
                         const nh_http_reply *reply) {
-    nh_span host = nh_http_url_authority(nh_span_of(nh_value_get(own->request, "url")));
+    nh_span host = nh_http_url_authority(own->plan->request.url);
     nh_err code = nh_multi_error(end);
     const char *text = nh_multi_text(end);
     bool header_over = reply && reply->header.too_large;
@@ -153,21 +157,20 @@ static void count(_Atomic uint64_t *counter) {
         atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-static void http_start(nh_transport *transport, nh_transfer *transfer, const nh_value *value) {
+static void http_start(nh_transport *transport, nh_transfer *transfer) {
     nh_error error = {NH_OK, ""};
-    nh_http_request request;
     nh_transport_counts *counts = transport->http.limits.counts;
     transfer->state = NULL;
-    if (nh_http_request_read(value, &request, &error) != NH_OK) {
+    const nh_http_plan *plan = nh_http_plan_of(&transport->http, transfer->request, &error);
+    if (!plan) {
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
-        return;
-    }
-    if (transport->direct && nh_http_direct_start(transport->direct, transfer, value, &request)) {
+    } else if (transport->direct && plan->direct) {
         count(counts ? &counts->http_direct : NULL);
-        return;
+        nh_http_direct_start(transport->direct, transfer, plan);
+    } else {
+        count(counts ? &counts->http_multi : NULL);
+        nh_http_curl_start(transport->curl, transfer, plan);
     }
-    count(counts ? &counts->http_multi : NULL);
-    nh_http_curl_start(transport->curl, transfer, value, &request);
 }
 
 static void http_cancel(nh_transport *transport, nh_transfer *transfer) {
@@ -187,6 +190,7 @@ static void http_close(nh_transport *transport) {
     nh_http_curl_destroy(transport->curl);
     nh_writer_destroy(transport->http.writer);
     nh_text_term(&transport->http.scratch);
+    nh_text_term(&transport->http.head);
     nh_text_term(&transport->http.agent);
     free(transport);
 }
@@ -214,6 +218,7 @@ static nh_err http_open(nh_loop *loop, const nh_transport_limits *limits, nh_tra
     transport->http.loop = loop;
     transport->http.limits = *limits;
     nh_text_init(&transport->http.scratch, SIZE_MAX);
+    nh_text_init(&transport->http.head, SIZE_MAX);
     nh_text_init(&transport->http.agent, 256);
     nh_err failed = open_parts(transport, error);
     if (failed) {

@@ -14,20 +14,23 @@ typedef struct nh_http {
     nh_transport_limits limits;
     nh_writer *writer; /* of responses */
     nh_text scratch;   /* one text at a time */
+    nh_text head;      /* of the request that is being written */
     nh_text agent;     /* User-Agent */
 } nh_http;
+
+typedef struct nh_http_plan nh_http_plan;
 
 /* A transfer under way: the beginning of what either way has for it. */
 typedef struct nh_http_transfer nh_http_transfer;
 struct nh_http_transfer {
     nh_http *http;
     nh_transfer *transfer;
-    const nh_value *request;               /* borrowed until the end */
+    const nh_http_plan *plan;              /* of its request, which has it */
     void (*cancel)(nh_http_transfer *own); /* stops it and frees it */
 };
 
-/* The response of a reply that is whole. */
-nh_doc *nh_http_answer(nh_http *http, nh_http_reply *reply);
+/* The response of a reply that is whole; or NULL, and the transfer has its status. */
+nh_doc *nh_http_answer(const nh_http_transfer *own, nh_http_reply *reply);
 /* The response that tells a failure, as libcurl's end has it, or as the reply, which may be NULL.
  */
 nh_doc *nh_http_failure(const nh_http_transfer *own, const nh_multi_end *end, bool sent,

@@ -15,7 +15,7 @@
 #include <string.h>
 
 #include "platforms/transports/http_form.h"
-#include "platforms/transports/http_url.h"
+#include "platforms/transports/http_plan.h"
 
 enum {
     QUIET_SECONDS = 10,        /* without a byte, when the request names no timeout */
@@ -27,8 +27,9 @@ enum {
 /* A request and its answer while libcurl has them. */
 typedef struct exchange {
     nh_http *http;
-    struct exchange *next;   /* of the spare ones */
-    nh_http_request request; /* spans borrowed from the request's document */
+    struct exchange *next;          /* of the spare ones */
+    const nh_http_request *request; /* of its plan */
+    const nh_transfer *transfer;
     nh_guard *guard;
     struct curl_slist *headers;
     curl_mime *mime;
@@ -82,12 +83,12 @@ static nh_err add_bearer(exchange *own, nh_error *error) {
     nh_text *line = &own->http->scratch;
     nh_text_clear(line);
     nh_text_puts(line, "Authorization: Bearer ");
-    nh_text_put(line, own->request.bearer.bytes, own->request.bearer.length);
+    nh_text_put(line, own->request->bearer.bytes, own->request->bearer.length);
     return add_header(own, nh_text_string(line), error);
 }
 
 static nh_err set_headers(exchange *own, CURL *easy, nh_error *error) {
-    const nh_http_request *request = &own->request;
+    const nh_http_request *request = own->request;
     bool typed = false, expects = false;
     nh_err failed = NH_OK;
     for (size_t i = 0; i < nh_value_count(request->headers) && !failed; i++) {
@@ -107,7 +108,7 @@ static nh_err set_headers(exchange *own, CURL *easy, nh_error *error) {
         failed = add_header(own, "Content-Type:", error);
     if (!failed && !expects &&
         (request->multipart || request->body.length > EXPECT_BYTES ||
-         own->form.length > EXPECT_BYTES))
+         own->transfer->body_length > EXPECT_BYTES || own->form.length > EXPECT_BYTES))
         failed = add_header(own, "Expect:", error);
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, own->headers);
     return failed;
@@ -120,21 +121,21 @@ static nh_err set_multipart(exchange *own, CURL *easy, nh_error *error) {
     if (!own->mime)
         return out_of_memory(error);
     nh_err failed =
-        nh_http_form_parts(own->request.multipart, own->mime, &own->http->scratch, error);
+        nh_http_form_parts(own->request->multipart, own->mime, &own->http->scratch, error);
     curl_easy_setopt(easy, CURLOPT_MIMEPOST, own->mime);
     return failed;
 }
 
 /* Body and method. libcurl derives a method from the kind of body; another one is put over it. */
 static nh_err set_body(exchange *own, CURL *easy, nh_error *error) {
-    const nh_http_request *request = &own->request;
+    const nh_http_request *request = own->request;
     nh_span method = request->method, body;
-    nh_err failed = nh_http_request_body(request, &own->form, &body, error);
+    nh_err failed = nh_http_request_body(request, own->transfer, &own->form, &body, error);
     if (!failed && request->multipart)
         failed = set_multipart(own, easy, error);
     if (failed)
         return failed;
-    const char *derived = nh_http_request_method(request, body);
+    const char *derived = nh_http_request_method(request);
     if (body.bytes) {
         curl_easy_setopt(easy, CURLOPT_POST, 1L);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.length);
@@ -178,7 +179,7 @@ static nh_doc *respond(nh_multi_job *job, const nh_multi_end *end) {
         long status = 0;
         curl_easy_getinfo(end->easy, CURLINFO_RESPONSE_CODE, &status);
         reply->status = (int)status;
-        return nh_http_answer(own->base.http, reply);
+        return nh_http_answer(&own->base, reply);
     }
     return nh_http_failure(&own->base, end, was_sent(end->easy), end->easy ? reply : NULL);
 }
@@ -225,8 +226,8 @@ static exchange *make_exchange(nh_http *http) {
 }
 
 /* One for the request, with its guard; NULL and an error. */
-static exchange *take_exchange(nh_http_curl *curl, const nh_http_request *request,
-                               nh_error *error) {
+static exchange *take_exchange(nh_http_curl *curl, const nh_transfer *outer,
+                               const nh_http_request *request, nh_error *error) {
     exchange *own = curl->spare;
     if (own) {
         curl->spare = own->next;
@@ -235,7 +236,8 @@ static exchange *take_exchange(nh_http_curl *curl, const nh_http_request *reques
         out_of_memory(error);
         return NULL;
     }
-    own->request = *request;
+    own->request = request;
+    own->transfer = outer;
     if (!request->guard || nh_guard_create(request->guard_allow, request->proxy.length > 0,
                                            &own->guard, error) == NH_OK)
         return own;
@@ -247,13 +249,12 @@ static exchange *take_exchange(nh_http_curl *curl, const nh_http_request *reques
 
 static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     transfer *own = of_job(job);
-    nh_http_request read;
-    if (!own->exchange && nh_http_request_read(own->base.request, &read, error) == NH_OK)
-        own->exchange = take_exchange(own->curl, &read, error);
+    const nh_http_request *request = &own->base.plan->request;
+    if (!own->exchange)
+        own->exchange = take_exchange(own->curl, own->base.transfer, request, error);
     if (!own->exchange)
         return error->code;
     job->guard = own->exchange->guard;
-    const nh_http_request *request = &own->exchange->request;
 
     nh_err failed = nh_http_set_connection(own->base.http, request, easy, error);
     if (failed)
@@ -294,12 +295,12 @@ static void cancel(nh_http_transfer *base) {
     destroy(own);
 }
 
-void nh_http_curl_start(nh_http_curl *curl, nh_transfer *outer, const nh_value *value,
-                        const nh_http_request *request) {
+void nh_http_curl_start(nh_http_curl *curl, nh_transfer *outer, const nh_http_plan *plan) {
+    const nh_http_request *request = &plan->request;
     nh_error error = {NH_OK, ""};
     nh_http *http = curl->http;
     bool loaded = nh_curl_load(&error) == NH_OK;
-    exchange *taken = loaded ? take_exchange(curl, request, &error) : NULL;
+    exchange *taken = loaded ? take_exchange(curl, outer, request, &error) : NULL;
     transfer *own = taken ? malloc(sizeof *own) : NULL;
     if (!own) {
         if (taken)
@@ -309,7 +310,7 @@ void nh_http_curl_start(nh_http_curl *curl, nh_transfer *outer, const nh_value *
         return;
     }
     *own = (transfer){
-        .base = {.http = http, .transfer = outer, .request = value, .cancel = cancel},
+        .base = {.http = http, .transfer = outer, .plan = plan, .cancel = cancel},
         .curl = curl,
         .job = {.prepare = prepare,
                 .respond = respond,

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "platforms/transports/http_plan.h"
 #include "platforms/transports/http_pool.h"
 #include "platforms/transports/http_write.h"
 
@@ -43,8 +44,7 @@ static const uint64_t QUIET =
 struct nh_http_direct {
     nh_http *http;
     nh_http_pool *pool;
-    nh_text head; /* of the request that is being written */
-    nh_text form; /* its encoded form */
+    nh_text form; /* encoded, of the request that is being written */
     nh_http_reply *spare[SPARE_REPLIES];
     size_t spare_count;
     char buffer[READ_BYTES];
@@ -64,15 +64,17 @@ static nh_http_connection *of_timer(nh_timer *timer) {
 
 /* ---------------------------------------------------------------- replies */
 
-static nh_http_reply *take_reply(nh_http_direct *direct, bool bodiless) {
+static nh_http_reply *take_reply(nh_http_direct *direct, const nh_http_exchange *exchange) {
     const nh_transport_limits *limits = &direct->http->limits;
     nh_http_reply *reply = NULL;
     if (direct->spare_count > 0)
         reply = direct->spare[--direct->spare_count];
     else if ((reply = malloc(sizeof *reply)))
         nh_http_reply_init(reply, limits->header_bytes, limits->response_bytes);
-    if (reply)
-        nh_http_reply_clear(reply, bodiless);
+    if (reply) {
+        nh_http_reply_clear(reply, exchange->bodiless);
+        reply->brief = exchange->base.transfer->brief;
+    }
     return reply;
 }
 
@@ -131,8 +133,7 @@ static void fail(nh_http_connection *own, CURLcode code) {
 
 /* The same for what libcurl has no words for. */
 static void fail_with(nh_http_connection *own, nh_err code, const char *text) {
-    nh_span host =
-        nh_http_url_authority(nh_span_of(nh_value_get(own->exchange.base.request, "url")));
+    nh_span host = nh_http_url_authority(own->exchange.base.plan->request.url);
     end(own,
         nh_response_error(code, own->exchange.sent, "%.*s: %s", (int)host.length, host.bytes, text),
         false);
@@ -192,8 +193,7 @@ static void take_verdict(nh_http_connection *own, nh_http_verdict verdict, bool 
     nh_http_exchange *exchange = &own->exchange;
     nh_http_reply *reply = exchange->reply;
     if (verdict == NH_HTTP_DONE)
-        end(own, nh_http_answer(own->direct->http, reply),
-            keep && reply->keep && !exchange->writing);
+        end(own, nh_http_answer(&exchange->base, reply), keep && reply->keep && !exchange->writing);
     else if (reply->header.too_large || reply->body.over)
         fail(own, CURLE_WRITE_ERROR);
     else
@@ -216,7 +216,7 @@ static bool take_bytes(nh_http_connection *own, size_t count, bool hangup) {
     nh_http_direct *direct = own->direct;
     size_t used = 0;
     own->since = nh_loop_now(direct->http->loop);
-    if (!exchange->reply && !(exchange->reply = take_reply(direct, exchange->bodiless))) {
+    if (!exchange->reply && !(exchange->reply = take_reply(direct, exchange))) {
         fail(own, CURLE_OUT_OF_MEMORY);
         return false;
     }
@@ -253,7 +253,7 @@ static bool read_some(nh_http_connection *own, bool hangup) {
 
 /* ---------------------------------------------------------------- writing */
 
-/* What is left of the request, first what was put together, then the body in its document. */
+/* What is left of the request, first what was put together, then the body. */
 static nh_span left_to_write(const nh_http_connection *own) {
     const nh_http_exchange *exchange = &own->exchange;
     nh_span out = {own->out.bytes, own->out.length}, body = exchange->body;
@@ -315,39 +315,28 @@ static void on_ready(nh_watch *watch, unsigned events) {
 
 /* Puts the request together in `head`, and in exchange->body what does not go in one piece with it.
  */
-static nh_http_head compose(nh_http_direct *direct, const nh_http_request *request,
-                            const nh_http_url *url, nh_http_exchange *exchange, nh_error *error) {
+static nh_err compose(nh_http_direct *direct, nh_http_exchange *exchange, nh_error *error) {
+    const nh_http_plan *plan = exchange->base.plan;
+    nh_text *head = &direct->http->head;
     nh_span body;
     nh_text_clear(&direct->form);
-    if (nh_http_request_body(request, &direct->form, &body, error) != NH_OK)
-        return NH_HTTP_REFUSED;
-    nh_http_head verdict =
-        nh_http_write_head(direct->http, request, url, body, &direct->head, error);
-    if (verdict != NH_HTTP_WRITTEN)
-        return verdict;
+    nh_err failed =
+        nh_http_request_body(&plan->request, exchange->base.transfer, &direct->form, &body, error);
+    if (failed)
+        return failed;
     /* An encoded form is ours, and its bytes would not stay. */
-    bool together = body.length <= TOGETHER_BYTES || request->form;
+    bool together = body.length <= TOGETHER_BYTES || plan->request.form;
     exchange->body = together ? (nh_span){NULL, 0} : body;
-    if (!together || nh_text_put(&direct->head, body.bytes, body.length))
-        return NH_HTTP_WRITTEN;
-    nh_fields_fail(error, NH_E_INTERNAL, "out of memory");
-    return NH_HTTP_REFUSED;
-}
-
-/* Once more, for a connection that was not there when the request came. */
-static bool compose_again(nh_http_connection *own) {
-    nh_http_request request;
-    nh_http_url url;
-    nh_error error;
-    return nh_http_request_read(own->exchange.base.request, &request, &error) == NH_OK &&
-           nh_http_url_split(request.url, &url) &&
-           compose(own->direct, &request, &url, &own->exchange, &error) == NH_HTTP_WRITTEN;
+    nh_text_clear(head);
+    nh_text_put(head, plan->head.bytes, plan->head.length);
+    nh_http_write_body(head, body, together);
+    return head->failed ? nh_fields_fail(error, NH_E_INTERNAL, "out of memory") : NH_OK;
 }
 
 /* Without TLS what the socket takes at once is never copied. */
 static CURLcode write_first(nh_http_connection *own) {
     nh_http_exchange *exchange = &own->exchange;
-    const nh_text *head = &own->direct->head;
+    const nh_text *head = &own->direct->http->head;
     size_t at = 0;
     nh_text_clear(&own->out);
     if (!own->tls) {
@@ -389,7 +378,8 @@ static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exc
 
 /* The connection has an exchange, whose request is to be composed anew. */
 static void begin(nh_http_connection *own) {
-    if (!compose_again(own)) {
+    nh_error error;
+    if (compose(own->direct, &own->exchange, &error) != NH_OK) {
         fail(own, CURLE_OUT_OF_MEMORY);
         return;
     }
@@ -406,16 +396,14 @@ static void begin(nh_http_connection *own) {
 
 static nh_err prepare(nh_multi_job *job, CURL *easy, nh_error *error) {
     nh_http_connection *own = of_job(job);
-    nh_http_request request;
+    nh_http_request request = own->exchange.base.plan->request;
     nh_http_pool_started(own);
     job->guard = nh_http_origin_guard(own->origin);
-    nh_err failed = nh_http_request_read(own->exchange.base.request, &request, error);
     job->connect_timeout = nh_http_connect_timeout(own->direct->http, &request);
     if (!easy)
-        return failed;
+        return NH_OK;
     request.user = request.password = (nh_span){NULL, 0}; /* these are the request's */
-    if (!failed)
-        failed = nh_http_set_connection(own->direct->http, &request, easy, error);
+    nh_err failed = nh_http_set_connection(own->direct->http, &request, easy, error);
     curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
     return failed;
 }
@@ -463,8 +451,7 @@ static void open_for(nh_http_direct *direct, nh_http_origin *origin,
     uint64_t now = nh_loop_now(direct->http->loop);
     own->direct = direct;
     own->exchange = *exchange;
-    own->tls =
-        nh_http_url_has_scheme(nh_span_of(nh_value_get(exchange->base.request, "url")), "https://");
+    own->tls = exchange->base.plan->url.tls;
     own->job = (nh_multi_job){
         .prepare = prepare,
         .respond = respond,
@@ -495,40 +482,26 @@ static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exc
     open_for(direct, origin, exchange);
 }
 
-/* What this way does not speak. */
-static bool is_suited(const nh_http_request *request, const nh_http_url *url) {
-    bool plain_proxy = request->proxy.length > 0 && !url->tls; /* asks for absolute URLs */
-    return !request->http2 && !request->multipart && !plain_proxy &&
-           !nh_span_is(request->method, "connect");
-}
-
-bool nh_http_direct_start(nh_http_direct *direct, nh_transfer *transfer, const nh_value *value,
-                          const nh_http_request *request) {
+void nh_http_direct_start(nh_http_direct *direct, nh_transfer *transfer, const nh_http_plan *plan) {
     nh_http *http = direct->http;
-    nh_http_url url;
+    const nh_http_request *request = &plan->request;
     nh_error error = {NH_OK, ""};
-    if (!nh_http_url_split(request->url, &url) || !is_suited(request, &url))
-        return false;
     nh_http_exchange exchange = {
-        .base = {.http = http, .transfer = transfer, .request = value, .cancel = cancel},
+        .base = {.http = http, .transfer = transfer, .plan = plan, .cancel = cancel},
         .started = nh_loop_now(http->loop),
         .patient = request->timeout > 0,
         .bodiless = nh_span_is(request->method, "head") && !request->body.bytes && !request->form,
     };
     exchange.due = exchange.started + (uint64_t)(nh_http_timeout(http, request) * 1e9);
-    nh_http_head verdict = compose(direct, request, &url, &exchange, &error);
-    if (verdict == NH_HTTP_UNSUITED)
-        return false;
-    nh_http_origin *origin = verdict == NH_HTTP_WRITTEN
-                                 ? nh_http_pool_origin(direct->pool, request, &url, &error)
+    nh_http_origin *origin = compose(direct, &exchange, &error) == NH_OK
+                                 ? nh_http_pool_origin(direct->pool, plan, &error)
                                  : NULL;
     if (!origin) {
         transfer->done(transfer, nh_response_error(error.code, false, "%s", error.message));
-        return true;
+        return;
     }
     dispatch(direct, origin, &exchange);
     nh_http_pool_leave(direct->pool, origin);
-    return true;
 }
 
 /* --------------------------------------------------------- open and close */
@@ -538,7 +511,6 @@ nh_http_direct *nh_http_direct_create(nh_http *http) {
     if (!direct)
         return NULL;
     direct->http = http;
-    nh_text_init(&direct->head, SIZE_MAX);
     nh_text_init(&direct->form, SIZE_MAX);
     direct->pool = nh_http_pool_create(http);
     if (direct->pool)
@@ -556,7 +528,6 @@ void nh_http_direct_destroy(nh_http_direct *direct) {
         nh_http_reply_term(reply);
         free(reply);
     }
-    nh_text_term(&direct->head);
     nh_text_term(&direct->form);
     free(direct);
 }

@@ -11,9 +11,7 @@ nh_http_direct *nh_http_direct_create(nh_http *http); /* NULL when out of memory
 /* No transfer is under way. NULL is allowed. */
 void nh_http_direct_destroy(nh_http_direct *direct);
 
-/* Starts the transfer, with the request as it was read; its end may come before this returns. False
- * when the request is not for this way: then nothing has happened. */
-bool nh_http_direct_start(nh_http_direct *direct, nh_transfer *transfer, const nh_value *value,
-                          const nh_http_request *request);
+/* Starts the transfer, whose plan is for this way; its end may come before this returns. */
+void nh_http_direct_start(nh_http_direct *direct, nh_transfer *transfer, const nh_http_plan *plan);
 
 #endif

@@ -49,6 +49,8 @@ bool nh_http_header_line(nh_http_header *header, const char *bytes, size_t lengt
         header->too_large = true;
         return false;
     }
+    if (header->counted)
+        return true;
     if (length >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
         nh_text_clear(lines);
         return true;

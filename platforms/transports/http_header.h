@@ -11,6 +11,7 @@ typedef struct nh_http_header {
     size_t bytes;  /* of all headers that came, 1xx included */
     size_t most;   /* that may come */
     bool too_large;
+    bool counted; /* set by the caller: lines are counted, not kept */
 } nh_http_header;
 
 void nh_http_header_init(nh_http_header *header, size_t most);

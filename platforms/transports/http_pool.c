@@ -41,8 +41,6 @@ struct nh_http_pool {
     nh_http *http;
     nh_timer timer; /* looks at the oldest idle connection */
     nh_http_connection *newest, *oldest;
-    nh_http_origin *recent; /* the last that was asked for */
-    nh_text key;
     nh_http_origin *buckets[BUCKETS];
 };
 
@@ -53,24 +51,24 @@ static void put_span(nh_text *key, nh_span span) {
     nh_text_putc(key, span.bytes ? '\n' : '\0'); /* no string of a request holds these bytes */
 }
 
-/* All that tells one connection from another. */
-static bool make_key(nh_text *key, const nh_http_request *request, const nh_http_url *url) {
+bool nh_http_origin_name(nh_text *out, const nh_http_request *request, const nh_http_url *url) {
     char flags = (char)('0' + (url->tls | request->verify << 1 | request->guard << 2));
-    nh_text_clear(key);
-    nh_text_putc(key, flags);
-    put_span(key, url->host);
-    put_span(key, url->port);
-    put_span(key, request->proxy);
-    put_span(key, request->ca_file);
-    put_span(key, request->client_cert);
-    put_span(key, request->client_key);
+    nh_text_clear(out);
+    nh_text_putc(out, flags);
+    put_span(out, url->host);
+    put_span(out, url->port);
+    put_span(out, request->proxy);
+    put_span(out, request->ca_file);
+    put_span(out, request->client_cert);
+    put_span(out, request->client_key);
     for (size_t i = 0; request->guard && i < nh_value_count(request->guard_allow); i++)
-        put_span(key, nh_span_of(nh_value_at(request->guard_allow, i)));
-    return !key->failed;
+        put_span(out, nh_span_of(nh_value_at(request->guard_allow, i)));
+    return !out->failed;
 }
 
-static bool is_key(const nh_http_origin *origin, const nh_text *key) {
-    return origin->length == key->length && memcmp(origin->key, key->bytes, key->length) == 0;
+static bool is_origin(const nh_http_origin *origin, const nh_http_plan *plan) {
+    return origin->hash == plan->hash && origin->length == plan->origin.length &&
+           memcmp(origin->key, plan->origin.bytes, plan->origin.length) == 0;
 }
 
 /* Whether its connections are plain TCP. Files for TLS are libcurl's to complain about. */
@@ -79,10 +77,9 @@ static bool is_plain(const nh_http_request *request, const nh_http_url *url) {
            !request->client_cert.bytes && !request->client_key.bytes;
 }
 
-static nh_http_origin *make_origin(nh_http_pool *pool, const nh_http_request *request,
-                                   const nh_http_url *url, uint32_t hash, nh_error *error) {
-    const nh_text *key = &pool->key;
-    nh_http_origin *origin = calloc(1, sizeof *origin + key->length);
+static nh_http_origin *make_origin(nh_http_pool *pool, const nh_http_plan *plan, nh_error *error) {
+    const nh_http_request *request = &plan->request;
+    nh_http_origin *origin = calloc(1, sizeof *origin + plan->origin.length);
     if (!origin) {
         nh_fields_fail(error, NH_E_INTERNAL, "out of memory");
         return NULL;
@@ -92,13 +89,13 @@ static nh_http_origin *make_origin(nh_http_pool *pool, const nh_http_request *re
         free(origin);
         return NULL;
     }
-    if (is_plain(request, url))
-        nh_http_url_address(url, &origin->address);
-    origin->hash = hash;
-    origin->length = key->length;
-    memcpy(origin->key, key->bytes, key->length);
-    origin->next = pool->buckets[hash % BUCKETS];
-    pool->buckets[hash % BUCKETS] = origin;
+    if (is_plain(request, &plan->url))
+        nh_http_url_address(&plan->url, &origin->address);
+    origin->hash = plan->hash;
+    origin->length = plan->origin.length;
+    memcpy(origin->key, plan->origin.bytes, plan->origin.length);
+    origin->next = pool->buckets[plan->hash % BUCKETS];
+    pool->buckets[plan->hash % BUCKETS] = origin;
     return origin;
 }
 
@@ -109,29 +106,16 @@ void nh_http_pool_leave(nh_http_pool *pool, nh_http_origin *origin) {
     while (*at != origin)
         at = &(*at)->next;
     *at = origin->next;
-    if (pool->recent == origin)
-        pool->recent = NULL;
     nh_guard_destroy(origin->guard);
     free(origin);
 }
 
-nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_request *request,
-                                    const nh_http_url *url, nh_error *error) {
-    if (!make_key(&pool->key, request, url)) {
-        nh_fields_fail(error, NH_E_INTERNAL, "out of memory");
-        return NULL;
-    }
-    if (pool->recent && is_key(pool->recent, &pool->key)) {
-        pool->recent->users++;
-        return pool->recent;
-    }
-    uint32_t hash = nh_span_hash((nh_span){pool->key.bytes, pool->key.length});
-    nh_http_origin *origin = pool->buckets[hash % BUCKETS];
-    while (origin && !is_key(origin, &pool->key))
+nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_plan *plan, nh_error *error) {
+    nh_http_origin *origin = pool->buckets[plan->hash % BUCKETS];
+    while (origin && !is_origin(origin, plan))
         origin = origin->next;
     if (!origin)
-        origin = make_origin(pool, request, url, hash, error);
-    pool->recent = origin;
+        origin = make_origin(pool, plan, error);
     if (origin)
         origin->users++;
     return origin;
@@ -277,7 +261,6 @@ nh_http_pool *nh_http_pool_create(nh_http *http) {
         return NULL;
     pool->http = http;
     pool->timer.fire = close_old;
-    nh_text_init(&pool->key, SIZE_MAX);
     nh_multi_on_full(http->multi, give_up_oldest, pool);
     return pool;
 }
@@ -290,6 +273,5 @@ void nh_http_pool_destroy(nh_http_pool *pool) {
         nh_http_pool_close(pool, pool->oldest);
     nh_multi_on_full(pool->http->multi, NULL, NULL);
     nh_timer_stop(pool->http->loop, &pool->timer);
-    nh_text_term(&pool->key);
     free(pool);
 }

@@ -4,7 +4,7 @@
 #define NH_TRANSPORTS_HTTP_POOL_H
 
 #include "platforms/transports/http_connection.h"
-#include "platforms/transports/http_url.h"
+#include "platforms/transports/http_plan.h"
 
 typedef struct nh_http_pool nh_http_pool;
 
@@ -12,10 +12,12 @@ nh_http_pool *nh_http_pool_create(nh_http *http); /* NULL when out of memory */
 /* Closes those that are idle; there are no others. NULL is allowed. */
 void nh_http_pool_destroy(nh_http_pool *pool);
 
+/* Replaces `out` by all that tells a request's connections from others. False when out of memory.
+ */
+bool nh_http_origin_name(nh_text *out, const nh_http_request *request, const nh_http_url *url);
 /* The origin of a request, made when it is new; to be left with nh_http_pool_leave. It stays while
  * it has connections, too. NULL and an error: NH_E_INVALID (its guard), NH_E_INTERNAL. */
-nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_request *request,
-                                    const nh_http_url *url, nh_error *error);
+nh_http_origin *nh_http_pool_origin(nh_http_pool *pool, const nh_http_plan *plan, nh_error *error);
 void nh_http_pool_leave(nh_http_pool *pool, nh_http_origin *origin);
 /* The guard of all its connections, or NULL; borrowed. A number that few origins share. */
 const nh_guard *nh_http_origin_guard(const nh_http_origin *origin);

@@ -54,7 +54,12 @@ void nh_http_reply_clear(nh_http_reply *reply, bool bodiless) {
     reply->fault = NULL;
     reply->memory = reply->keep = reply->close = reply->doubtful = false;
     reply->bodiless = bodiless;
+    reply->brief = reply->header.counted = false;
     begin(reply);
+}
+
+bool nh_http_is_success(int status) {
+    return status >= 200 && status < 300;
 }
 
 static nh_http_verdict broken(nh_http_reply *reply, const char *fault) {
@@ -222,6 +227,7 @@ static nh_http_verdict take_status(nh_http_reply *reply, const char *bytes, size
     if (memchr(bytes, '\0', length))
         return senseless(reply);
     reply->status = (bytes[at] - '0') * 100 + (bytes[at + 1] - '0') * 10 + (bytes[at + 2] - '0');
+    reply->header.counted = reply->brief && nh_http_is_success(reply->status);
     reply->old = bytes[7] == '0';
     reply->state = FIELDS;
     return NH_HTTP_MORE;

@@ -28,6 +28,7 @@ typedef struct nh_http_reply {
     const char *fault; /* what is wrong with it, in words; static */
     bool memory;       /* broken: only for want of it */
     bool keep;         /* done: the connection may carry another request */
+    bool brief;        /* set once it is cleared: the header of a success is not kept */
 
     /* Its own. */
     nh_text line; /* the beginning of one whose end has not come */
@@ -42,6 +43,7 @@ void nh_http_reply_init(nh_http_reply *reply, size_t header_most, size_t body_mo
 void nh_http_reply_term(nh_http_reply *reply);
 /* Readies it for the next response; small buffers are kept. `bodiless`: to a HEAD request. */
 void nh_http_reply_clear(nh_http_reply *reply, bool bodiless);
+bool nh_http_is_success(int status);
 
 /* Takes what has come and says how much of it belongs to this response (all, unless it is done). */
 nh_http_verdict nh_http_reply_put(nh_http_reply *reply, const char *bytes, size_t length,

@@ -23,9 +23,10 @@ static const nh_field fields[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-nh_err nh_http_request_read(const nh_value *value, nh_http_request *request, nh_error *error) {
+nh_err nh_http_request_read(const nh_request *asked, nh_http_request *request, nh_error *error) {
     *request = (nh_http_request){.verify = true};
-    nh_err failed = nh_fields_read(value, "", fields, COUNT(fields), request, error);
+    nh_err failed =
+        nh_fields_read(nh_doc_root(asked->doc), "", fields, COUNT(fields), request, error);
     if (failed)
         return failed;
     if (!nh_http_url_has_scheme(request->url, "http://") &&
@@ -33,12 +34,14 @@ nh_err nh_http_request_read(const nh_value *value, nh_http_request *request, nh_
         return nh_fields_fail(error, NH_E_INVALID, "url: must begin with http:// or https://");
     if (request->method.bytes && !nh_span_is_token(request->method))
         return nh_fields_fail(error, NH_E_INVALID, "method: is not one");
-    if (!!request->body.bytes + !!request->form + !!request->multipart > 1)
+    if (!!request->body.bytes + !!request->form + !!request->multipart + asked->bodied > 1)
         return nh_fields_fail(error, NH_E_INVALID, "body, form, multipart: only one may be given");
     if (request->bearer.bytes && request->user.bytes)
         return nh_fields_fail(error, NH_E_INVALID, "bearer, user: only one may be given");
     if (request->guard_allow && !request->guard)
         return nh_fields_fail(error, NH_E_INVALID, "guard_allow: needs guard = true");
+    if (asked->bodied)
+        request->body = (nh_span){"", 0};
     return NH_OK;
 }
 
@@ -101,23 +104,28 @@ nh_err nh_http_request_header(const nh_http_request *request, size_t index, nh_p
 
 /* ------------------------------------------------------------------- body */
 
-nh_err nh_http_request_body(const nh_http_request *request, nh_text *form, nh_span *body,
-                            nh_error *error) {
+bool nh_http_request_has_body(const nh_http_request *request) {
     nh_span method = request->method;
-    *body = request->body;
-    if (request->form) {
-        nh_err failed = nh_http_form_encode(request->form, form, error);
-        *body = (nh_span){form->bytes, form->length};
-        return failed;
-    }
-    if (!body->bytes && !request->multipart &&
-        (nh_span_is(method, "post") || nh_span_is(method, "put") || nh_span_is(method, "patch")))
-        *body = (nh_span){"", 0}; /* says Content-Length: 0 */
-    return NH_OK;
+    return request->body.bytes || request->form ||
+           (!request->multipart && (nh_span_is(method, "post") || nh_span_is(method, "put") ||
+                                    nh_span_is(method, "patch"))); /* says Content-Length: 0 */
 }
 
-const char *nh_http_request_method(const nh_http_request *request, nh_span body) {
-    if (body.bytes || request->multipart)
+nh_err nh_http_request_body(const nh_http_request *request, const nh_transfer *transfer,
+                            nh_text *form, nh_span *body, nh_error *error) {
+    nh_err failed = NH_OK;
+    *body = transfer->body ? (nh_span){transfer->body, transfer->body_length} : request->body;
+    if (request->form) {
+        failed = nh_http_form_encode(request->form, form, error);
+        *body = (nh_span){form->bytes, form->length};
+    }
+    if (!body->bytes && nh_http_request_has_body(request))
+        *body = (nh_span){"", 0};
+    return failed;
+}
+
+const char *nh_http_request_method(const nh_http_request *request) {
+    if (request->multipart || nh_http_request_has_body(request))
         return "POST";
     return nh_span_is(request->method, "head") ? "HEAD" : "GET";
 }

@@ -5,7 +5,7 @@
 
 #include "platforms/transports/fields.h"
 
-/* Spans and values are borrowed from the document. */
+/* Spans and values are borrowed from the document; the body of a bodied one is each transfer's. */
 typedef struct nh_http_request {
     nh_span url, method, body, user, password, bearer, ca_file, client_cert, client_key, proxy;
     const nh_value *headers, *form, *multipart, *guard_allow;
@@ -14,7 +14,7 @@ typedef struct nh_http_request {
 } nh_http_request;
 
 /* Errors: NH_E_INVALID naming the field. */
-nh_err nh_http_request_read(const nh_value *value, nh_http_request *request, nh_error *error);
+nh_err nh_http_request_read(const nh_request *asked, nh_http_request *request, nh_error *error);
 
 /* Headers that somebody has to know. */
 typedef enum nh_http_name {
@@ -32,11 +32,13 @@ typedef enum nh_http_name {
 nh_err nh_http_request_header(const nh_http_request *request, size_t index, nh_pair *pair,
                               nh_http_name *name, nh_error *error);
 
-/* The body: bytes NULL when there is none, or when it is a multipart form. `form` takes an encoded
- * one. Errors: NH_E_INVALID naming the form's field, NH_E_INTERNAL. */
-nh_err nh_http_request_body(const nh_http_request *request, nh_text *form, nh_span *body,
-                            nh_error *error);
-/* What a request with this body is when it names no method. */
-const char *nh_http_request_method(const nh_http_request *request, nh_span body);
+/* Whether it has a body, be it empty; a multipart form is none. */
+bool nh_http_request_has_body(const nh_http_request *request);
+/* The body of a transfer: bytes NULL when there is none. `form` takes an encoded one. Errors:
+ * NH_E_INVALID naming the form's field, NH_E_INTERNAL. */
+nh_err nh_http_request_body(const nh_http_request *request, const nh_transfer *transfer,
+                            nh_text *form, nh_span *body, nh_error *error);
+/* What a request is that names no method. */
+const char *nh_http_request_method(const nh_http_request *request);
 
 #endif

@@ -41,12 +41,11 @@ static bool put_basic(nh_text *out, nh_text *scratch, const nh_http_request *req
     return !scratch->failed;
 }
 
-static void put_request_line(nh_text *out, const nh_http_request *request, const nh_http_url *url,
-                             nh_span body) {
+static void put_request_line(nh_text *out, const nh_http_request *request, const nh_http_url *url) {
     if (request->method.bytes)
         put(out, request->method);
     else
-        nh_text_puts(out, nh_http_request_method(request, body));
+        nh_text_puts(out, nh_http_request_method(request));
     nh_text_puts(out, url->path.length > 0 && url->path.bytes[0] == '/' ? " " : " /");
     put(out, url->path);
     PUT(out, " HTTP/1.1\r\nHost: ");
@@ -90,12 +89,11 @@ static nh_http_head put_headers(nh_text *out, const nh_http_request *request, sa
     return NH_HTTP_WRITTEN;
 }
 
-nh_http_head nh_http_write_head(const nh_http *http, const nh_http_request *request,
-                                const nh_http_url *url, nh_span body, nh_text *out,
-                                nh_error *error) {
+nh_http_head nh_http_write_head(nh_http *http, const nh_http_request *request,
+                                const nh_http_url *url, nh_text *out, nh_error *error) {
     said has = {.accept = false};
     nh_text_clear(out);
-    put_request_line(out, request, url, body);
+    put_request_line(out, request, url);
     nh_http_head verdict = put_headers(out, request, &has, error);
     if (verdict != NH_HTTP_WRITTEN)
         return verdict;
@@ -104,7 +102,7 @@ nh_http_head nh_http_write_head(const nh_http *http, const nh_http_request *requ
         put(out, request->bearer);
         PUT(out, "\r\n");
     }
-    if (request->user.bytes && !put_basic(out, (nh_text *)&http->scratch, request))
+    if (request->user.bytes && !put_basic(out, &http->scratch, request))
         out->failed = true;
     if (!has.agent) {
         PUT(out, "User-Agent: ");
@@ -115,14 +113,19 @@ nh_http_head nh_http_write_head(const nh_http *http, const nh_http_request *requ
         PUT(out, "Accept: */*\r\n");
     if (request->form && !has.type)
         PUT(out, "Content-Type: application/x-www-form-urlencoded\r\n");
+    if (!out->failed)
+        return NH_HTTP_WRITTEN;
+    nh_fields_fail(error, NH_E_INTERNAL, "out of memory");
+    return NH_HTTP_REFUSED;
+}
+
+void nh_http_write_body(nh_text *out, nh_span body, bool together) {
     if (body.bytes) {
         PUT(out, "Content-Length: ");
         nh_text_put_number(out, body.length);
         PUT(out, "\r\n");
     }
     PUT(out, "\r\n");
-    if (!out->failed)
-        return NH_HTTP_WRITTEN;
-    nh_fields_fail(error, NH_E_INTERNAL, "out of memory");
-    return NH_HTTP_REFUSED;
+    if (together)
+        put(out, body);
 }

@@ -12,10 +12,12 @@ typedef enum nh_http_head {
     NH_HTTP_REFUSED,  /* see the error */
 } nh_http_head;
 
-/* Replaces `out` by the request line, the headers and the empty line behind them, the same that
- * libcurl would send. Errors: NH_E_INVALID naming the header, NH_E_INTERNAL. */
-nh_http_head nh_http_write_head(const nh_http *http, const nh_http_request *request,
-                                const nh_http_url *url, nh_span body, nh_text *out,
-                                nh_error *error);
+/* Replaces `out` by the request line and the headers, the same that libcurl would send, but for
+ * what nh_http_write_body adds. Errors: NH_E_INVALID naming the header, NH_E_INTERNAL. */
+nh_http_head nh_http_write_head(nh_http *http, const nh_http_request *request,
+                                const nh_http_url *url, nh_text *out, nh_error *error);
+/* Appends the body's length and the empty line, and the body where it goes in one piece with them.
+ */
+void nh_http_write_body(nh_text *out, nh_span body, bool together);
 
 #endif

@@ -165,10 +165,13 @@ static nh_err check_dsn(const smtp_transfer *mail, nh_error *error) {
     return NH_OK;
 }
 
-static nh_err read_request(const nh_value *value, smtp_transfer *mail, nh_error *error) {
+static nh_err read_request(smtp_transfer *mail, nh_error *error) {
     smtp_request *request = &mail->request;
     *request = (smtp_request){.verify = true};
-    nh_err failed = nh_fields_read(value, "", fields, COUNT(fields), request, error);
+    nh_err failed = nh_fields_read(nh_doc_root(mail->transfer->request->doc), "", fields,
+                                   COUNT(fields), request, error);
+    if (!failed)
+        failed = nh_fields_take_body(mail->transfer, "text", &request->text, error);
     if (failed)
         return failed;
 
@@ -507,7 +510,7 @@ static void finish(nh_multi_job *job, nh_doc *response) {
 
 /* ----------------------------------------------------------------- transport */
 
-static void smtp_start(nh_transport *transport, nh_transfer *transfer, const nh_value *request) {
+static void smtp_start(nh_transport *transport, nh_transfer *transfer) {
     nh_error error = {NH_OK, ""};
     transfer->state = NULL;
     smtp_transfer *mail = calloc(1, sizeof *mail);
@@ -518,7 +521,7 @@ static void smtp_start(nh_transport *transport, nh_transfer *transfer, const nh_
     mail->transport = transport;
     mail->transfer = transfer;
     nh_smtp_talk_init(&mail->talk, transport->limits.header_bytes);
-    bool valid = read_request(request, mail, &error) == NH_OK;
+    bool valid = read_request(mail, &error) == NH_OK;
     nh_multi *multi = valid ? multi_of(mail, &error) : NULL;
     if (!multi) {
         destroy(mail);

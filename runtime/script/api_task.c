@@ -28,14 +28,14 @@ static int transfer(lua_State *L) {
     nh_strand *s = nh_strand_running(L);
     nh_vm *vm = nh_vm_of(L);
     nh_error error;
-    s->op.again = s->brief = false;
+    s->op.again = s->op.brief = false;
     s->op.hasty = true; /* a script has its own idea of what to do then */
     s->op.account = NULL;
     const char *name = luaL_checkstring(L, 1);
     lua_settop(L, 2);
     lua_xmove(L, vm->L, 1); /* what is sent is not held while the transfer is under way */
-    nh_doc *request = nh_vm_pop_doc(vm, "request", &error);
-    if (!request || vm->setup.host->transfer(&s->op, name, request, &error) != NH_OK)
+    nh_doc *doc = nh_vm_pop_doc(vm, "request", &error);
+    if (!doc || !nh_strand_send(s, name, doc, &error))
         return push_error(L, &error);
     s->waits = true;
     return lua_yield(L, 0);

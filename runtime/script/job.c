@@ -3,11 +3,12 @@
  * step runs in the state itself, so nothing that it calls (a rendering, an adapter) may wait.
  *
  * Most messages of an account are one request with another body, and the answer to most is that all
- * is well. So a request that comes with its body beside it is packed once, whatever is sent in it,
+ * is well. So a request that comes with its body beside it is made once, whatever is sent in it,
  * and a job may say that of a success its status is enough.
  * Owned by the worker's thread.
  */
 #include <lauxlib.h>
+#include <string.h>
 
 #include "runtime/core/error.h"
 #include "runtime/script/strand.h"
@@ -15,31 +16,41 @@
 
 /* ---------------------------------------------------------------- requests */
 
-static const char PACKED[] = "notifyhub.packed";
+bool nh_strand_send(nh_strand *s, const char *transport, nh_doc *doc, nh_error *error) {
+    const nh_host *host = s->owner->vm->setup.host;
+    nh_request *request = host->request(s->op.task, transport, doc, false, error);
+    if (!request)
+        return false;
+    bool sent = host->transfer(&s->op, request, NULL, 0, error) == NH_OK;
+    host->drop(request);
+    return sent;
+}
 
-static int free_packed(lua_State *L) {
-    nh_doc **doc = lua_touserdata(L, 1);
-    nh_doc_unref(*doc);
-    *doc = NULL;
+static bool send_whole(nh_strand *s, const char *transport, nh_error *error) {
+    nh_doc *doc = nh_vm_pop_doc(s->owner->vm, "request", error);
+    return doc && nh_strand_send(s, transport, doc, error);
+}
+
+/* A request that messages share: a userdata, kept as long as the table that it was made of. */
+typedef struct shared {
+    nh_request *request;   /* NULL: it could not be made */
+    const nh_host *host;   /* whose it is */
+    const char *transport; /* kept by the userdata */
+} shared;
+
+static const char SHARED[] = "notifyhub.request";
+
+static int free_shared(lua_State *L) {
+    shared *own = lua_touserdata(L, 1);
+    if (own->request)
+        own->host->drop(own->request);
+    own->request = NULL;
     return 0;
 }
 
-/* Packs the request at `index`, kept as long as its table is [-0, +1]. */
-static void push_packed(lua_State *L, int index) {
+/* Pushes the table of all of them, made when it is needed [-0, +1]. */
+static void push_all(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
-    nh_error error;
-    nh_doc **doc = lua_newuserdatauv(L, sizeof *doc, 0);
-    *doc = NULL;
-    if (luaL_newmetatable(L, PACKED)) {
-        lua_pushcfunction(L, free_packed);
-        lua_setfield(L, -2, "__gc");
-    }
-    lua_setmetatable(L, -2);
-    nh_writer_clear(vm->writer);
-    nh_write_value(L, index, vm->writer, "request");
-    *doc = nh_writer_finish(vm->writer, &error);
-    if (!*doc)
-        nh_raise(L, "request: %s", error.message);
     if (vm->packed == LUA_NOREF) {
         lua_newtable(L);
         lua_createtable(L, 0, 1);
@@ -49,85 +60,96 @@ static void push_packed(lua_State *L, int index) {
         vm->packed = luaL_ref(L, LUA_REGISTRYINDEX);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, vm->packed);
-    lua_pushvalue(L, index);
-    lua_pushvalue(L, -3);
-    lua_rawset(L, -3);
-    lua_pop(L, 1);
 }
 
-/* What the request at `index` has besides its body; borrowed from the stack [-0, +1]. */
-static const nh_value *packed(lua_State *L, int index) {
+/* (transport, request) → the shared one, without its request, whose document is written. */
+static int write_shared(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->packed); /* nil when there is none yet */
-    if (lua_istable(L, -1)) {
+    if (!lua_istable(L, 2))
+        nh_raise(L, "request: must be a table of names");
+    shared *own = lua_newuserdatauv(L, sizeof *own, 1);
+    *own = (shared){.host = vm->setup.host, .transport = lua_tostring(L, 1)};
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, 3, 1);
+    if (luaL_newmetatable(L, SHARED)) {
+        lua_pushcfunction(L, free_shared);
+        lua_setfield(L, -2, "__gc");
+    }
+    lua_setmetatable(L, 3);
+    push_all(L);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, 3);
+    lua_rawset(L, -3);
+    nh_writer_clear(vm->writer);
+    nh_write_value(L, 2, vm->writer, "request");
+    lua_settop(L, 3);
+    return 1;
+}
+
+/* Makes the shared one of the request at `index`; NULL and an error. */
+static nh_request *share(nh_strand *s, const char *transport, int index, nh_error *error) {
+    nh_vm *vm = s->owner->vm;
+    lua_pushcfunction(vm->L, write_shared);
+    lua_pushstring(vm->L, transport);
+    lua_pushvalue(vm->L, index);
+    if (nh_vm_call(vm, 2, 1, error) != NH_OK)
+        return NULL;
+    shared *own = lua_touserdata(vm->L, -1);
+    nh_doc *doc = nh_writer_finish(vm->writer, error);
+    if (doc && nh_value_kind(nh_doc_root(doc)) != NH_MAP) {
+        nh_fail(error, NH_E_SCRIPT, "request: must be a table of names");
+        nh_doc_unref(doc);
+        return NULL;
+    }
+    if (doc)
+        own->request = vm->setup.host->request(s->op.task, transport, doc, true, error);
+    return own->request;
+}
+
+/* The request at `index`, shared by all who send this table; NULL and an error [-0, +?]. */
+static nh_request *shared_of(nh_strand *s, const char *transport, int index, nh_error *error) {
+    lua_State *L = s->owner->vm->L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->owner->vm->packed); /* nil when there is none yet */
+    if (lua_istable(L, -1) && lua_istable(L, index)) {
         lua_pushvalue(L, index);
         lua_rawget(L, -2);
-        lua_remove(L, -2);
+        const shared *own = lua_touserdata(L, -1);
+        if (own && own->request && strcmp(own->transport, transport) == 0)
+            return own->request;
     }
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
-        push_packed(L, index);
-    }
-    return nh_doc_root(*(nh_doc **)lua_touserdata(L, -1));
+    return share(s, transport, index, error);
 }
 
-/* Writes a request: a table, and its body where that stands beside it. */
-static int write_request(lua_State *L) {
-    nh_writer *writer = nh_vm_of(L)->writer;
-    size_t length;
-    const char *body = lua_tolstring(L, 2, &length);
-    if (!body) {
-        nh_writer_clear(writer);
-        nh_write_value(L, 1, writer, "request");
-        return 0;
-    }
-    const nh_value *request = packed(L, 1);
-    size_t count = nh_value_count(request);
-    if (nh_value_kind(request) != NH_MAP)
-        luaL_error(L, "request: must be a table of names");
-    nh_writer_clear(writer);
-    nh_writer_map(writer, count + 1);
-    for (size_t i = 0; i < count; i++) {
-        nh_writer_value(writer, nh_value_key(request, i));
-        nh_writer_value(writer, nh_value_at(request, i));
-    }
-    nh_writer_cstring(writer, "body");
-    nh_writer_string(writer, body, length);
-    return 0;
-}
-
-enum { STEP_RESULTS = 7 };
+enum { STEP_RESULTS = 7, STACK = STEP_RESULTS + 8 };
 
 /* What a step said, on top of the state's stack: a transport, a request, its body where that stands
  * beside it, whether it is one more attempt, whether a success needs no more than its status, the
- * account's name, whether it would rather be refused than wait [-STEP_RESULTS, +0]. */
+ * account's name, whether it would rather be refused than wait. Leaves the stack to its caller. */
 static bool send(nh_strand *s, nh_error *error) {
     nh_vm *vm = s->owner->vm;
     lua_State *L = vm->L;
-    const char *transport = lua_tostring(L, -STEP_RESULTS);
-    s->op.again = lua_toboolean(L, -4);
-    s->brief = lua_toboolean(L, -3);
-    s->op.account = lua_tostring(L, -2); /* the account lives as long as its job */
-    s->op.hasty = lua_toboolean(L, -1);
-    lua_pop(L, 4);
-    lua_pushcfunction(L, write_request);
-    lua_insert(L, -3);
-    nh_doc *request =
-        nh_vm_call(vm, 2, 0, error) == NH_OK ? nh_writer_finish(vm->writer, error) : NULL;
-    bool sent = request && vm->setup.host->transfer(&s->op, transport, request, error) == NH_OK;
-    lua_pop(L, 1);
-    return sent;
+    int at = lua_gettop(L) - STEP_RESULTS + 1;
+    size_t length;
+    const char *transport = lua_tostring(L, at), *body = lua_tolstring(L, at + 2, &length);
+    s->op.again = lua_toboolean(L, at + 3);
+    s->op.brief = lua_toboolean(L, at + 4);
+    s->op.account = lua_tostring(L, at + 5); /* the account lives as long as its job */
+    s->op.hasty = lua_toboolean(L, at + 6);
+    if (!body) {
+        lua_settop(L, at + 1);
+        return send_whole(s, transport, error);
+    }
+    nh_request *request = shared_of(s, transport, at + 1, error);
+    return request && vm->setup.host->transfer(&s->op, request, body, length, error) == NH_OK;
 }
 
 /* ----------------------------------------------------------------- answers */
 
 void nh_strand_push_answer(nh_strand *s, lua_State *L, const nh_doc *response) {
-    const nh_value *answer = nh_doc_root(response);
-    int64_t status = s->brief ? nh_value_int(nh_value_get(answer, "status"), 0) : 0;
-    if (status >= 200 && status < 300 && !nh_value_get(answer, "error"))
-        lua_pushinteger(L, status);
+    if (s->op.status > 0)
+        lua_pushinteger(L, s->op.status);
     else
-        nh_push_value(L, answer);
+        nh_push_value(L, nh_doc_root(response));
 }
 
 /* The answer to a request that was refused before anything was sent [-0, +1]. */
@@ -190,7 +212,7 @@ static nh_progress advance(nh_strand *s, int job, nh_error *error) {
 nh_progress nh_job_advance(nh_strand *s, nh_error *error) {
     lua_State *L = s->owner->vm->L;
     int job = lua_gettop(L) - 1;
-    luaL_checkstack(L, 10, NULL);
+    luaL_checkstack(L, STACK, NULL);
     /* Who sends may be a script, which goes on within its limits afterwards. */
     nh_limiter *limiter = nh_limiter_of(L);
     nh_slice outer = nh_limiter_enter(limiter, L);

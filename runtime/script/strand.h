@@ -23,7 +23,6 @@ typedef struct nh_strand {
     int place;                     /* of its result in the parent's list */
     int results;                   /* registry reference of the list that its children fill */
     size_t missing;                /* children that still run */
-    bool brief;                    /* of an HTTP success its job wants the status alone */
     bool waits;                    /* for an operation or children: a yield is in order */
     bool detached;                 /* nobody waits for it: a callback */
     bool ended;                    /* its coroutine came to a good end */
@@ -69,6 +68,10 @@ typedef enum nh_progress { NH_WAITS, NH_ENDED, NH_FAILED_JOB } nh_progress;
  * waits or ends; both are on top of the state's stack [-2, +0]. An error of it ends it. May raise
  * (memory). */
 nh_progress nh_job_advance(nh_strand *s, nh_error *error);
+
+/* Sends what stands in one document (taken, whatever happens) over the transport of this name.
+ * False and an error: nothing is under way. */
+bool nh_strand_send(nh_strand *s, const char *transport, nh_doc *doc, nh_error *error);
 
 /* Pushes the answer of a transfer as the strand that waits for it is told it [-0, +1]; NULL: nil.
  */

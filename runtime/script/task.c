@@ -385,7 +385,7 @@ static int protected_op_done(lua_State *L) {
         run_job(call->s);
         return 0;
     }
-    if (call->response) {
+    if (call->response || call->s->op.status > 0) { /* not for a sleep */
         nh_strand_push_answer(call->s, call->s->co, call->response);
         arguments = 1;
     }

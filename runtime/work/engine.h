@@ -22,11 +22,12 @@
 
 struct nh_log;
 
-#define NH_ENGINE_ABI 5
+#define NH_ENGINE_ABI 6
 
 typedef struct nh_engine
     nh_engine; /* one a hub: the checked configuration and the compiled scripts; immutable */
-typedef struct nh_vm nh_vm; /* one a worker and generation */
+typedef struct nh_vm nh_vm;           /* one a worker and generation */
+typedef struct nh_request nh_request; /* what is asked of a transport; see work/transport.h */
 
 /* A message in work. The host allocates it; `script` belongs to the engine. */
 typedef struct nh_task {
@@ -41,6 +42,8 @@ typedef struct nh_op {
     /* Of a transfer: it is refused rather than waiting for a host that does not answer, because
      * there is something else to be done. */
     bool hasty;
+    bool brief;          /* of a transfer: of a success nothing but its status is wanted */
+    int status;          /* the host's: that of such a success, whose response is NULL; else 0 */
     bool fresh;          /* the host's: its last transfer failed on the network; see nh_transfer */
     bool sole;           /* it is all that its message is about, and no rule decided that */
     const char *account; /* of a transfer, NULL: none; borrowed for that call */
@@ -75,10 +78,18 @@ typedef struct nh_rate_limit {
 
 /* What the workers offer to the engine. */
 typedef struct nh_host {
-    /* Starts a request (taken) over the transport of this name; ends in ops->op_done with the
-     * response. Errors (then no op_done follows): NH_E_INVALID for a request that nh_request_check
-     * refuses, NH_E_CONFIG for an unknown transport. */
-    nh_err (*transfer)(nh_op *op, const char *transport, nh_doc *request, nh_error *error);
+    /* Makes a request of a document (taken, whatever happens) for the transport of this name: for
+     * any number of transfers of this worker, at once or one after the other, each of which brings
+     * its own body when it is `bodied`. To be dropped. NULL and an error: NH_E_INVALID for one that
+     * nh_request_check refuses, NH_E_CONFIG for an unknown transport. */
+    nh_request *(*request)(nh_task *task, const char *transport, nh_doc *doc, bool bodied,
+                           nh_error *error);
+    void (*drop)(nh_request *request);
+    /* Starts a request (borrowed for the call, as the body is); ends in ops->op_done with the
+     * response. `body` is NULL unless the request is bodied. Errors (then no op_done follows):
+     * NH_E_TOO_LARGE, NH_E_INTERNAL. */
+    nh_err (*transfer)(nh_op *op, nh_request *request, const char *body, size_t length,
+                       nh_error *error);
     /* Ends in ops->op_done without a response after `seconds`. */
     nh_err (*sleep)(nh_op *op, double seconds, nh_error *error);
     /* Asks for a place in an account's rate (NULL: none of its own; a pause holds for all). `wait`
@@ -161,7 +172,8 @@ typedef struct nh_engine_ops {
      * more; script: its generation's time is over) and settles it, if it had not, with what it has
      * reached. */
     void (*task_stop)(nh_vm *vm, nh_task *task, nh_err reason);
-    /* The operation has ended; response is borrowed, NULL for a sleep. */
+    /* The operation has ended; response is borrowed, NULL for a sleep and where op->status says
+     * all. */
     void (*op_done)(nh_vm *vm, nh_op *op, const nh_doc *response);
 } nh_engine_ops;
 

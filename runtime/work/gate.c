@@ -8,14 +8,14 @@
 #include "runtime/core/clock.h"
 #include "runtime/core/error.h"
 
-void nh_gate_address(nh_pass *pass, const nh_value *request) {
+nh_place nh_gate_place(const nh_value *request) {
+    nh_place place = {.mail = false};
     size_t length;
     const char *url = nh_value_bytes(nh_value_get(request, "url"), &length);
-    pass->mail = !url;
     if (!url) {
-        pass->key = nh_value_bytes(nh_value_get(request, "host"), &length);
-        pass->length = pass->key ? length : 0;
-        return;
+        place.mail = true;
+        place.host = nh_value_bytes(nh_value_get(request, "host"), &place.length);
+        return place;
     }
     const char *end = url + length, *from = url;
     for (const char *at = url; at + 3 <= end; at++)
@@ -29,8 +29,9 @@ void nh_gate_address(nh_pass *pass, const nh_value *request) {
             from = to + 1;
         to++;
     }
-    pass->key = from;
-    pass->length = (size_t)(to - from);
+    place.host = from;
+    place.length = (size_t)(to - from);
+    return place;
 }
 
 /* What came of a transfer, as far as it tells of the host. */
@@ -60,7 +61,11 @@ static news of_mail(int64_t status) {
     return of_code(status == 421 ? NH_E_UNAVAILABLE : NH_OK);
 }
 
-static news news_of(const nh_pass *pass, const nh_value *response) {
+static news news_of(const nh_pass *pass, int status, const nh_value *response) {
+    if (status > 0)
+        return pass->place.mail ? of_mail(status) : of_http(status);
+    if (!response)
+        return (news){NH_OUTCOME_NONE, NH_LOAD_NONE};
     size_t length;
     char name[32];
     const char *error = nh_value_bytes(nh_value_get(response, "error"), &length);
@@ -69,49 +74,51 @@ static news news_of(const nh_pass *pass, const nh_value *response) {
         name[length] = '\0';
         return of_code(nh_err_from_name(name));
     }
-    int64_t status = nh_value_int(nh_value_get(response, "status"), 200);
-    return pass->mail ? of_mail(status) : of_http(status);
+    int64_t told = nh_value_int(nh_value_get(response, "status"), 200);
+    return pass->place.mail ? of_mail(told) : of_http(told);
 }
 
 /* "account host": both have bounds of their own; what is beyond these shares a lane. */
 static size_t name_lane(const nh_pass *pass, const char *account, char *to, size_t room) {
     size_t first = strnlen(account, room / 2), rest = room - first - 1;
-    rest = pass->length < rest ? pass->length : rest;
+    rest = pass->place.length < rest ? pass->place.length : rest;
     memcpy(to, account, first);
     to[first] = ' ';
-    memcpy(to + first + 1, pass->key, rest);
+    memcpy(to + first + 1, pass->place.host, rest);
     return first + 1 + rest;
 }
 
 bool nh_gate_enter(const nh_gate *gate, nh_pass *pass, const char *account, nh_priority priority,
                    uint64_t now) {
     char name[512];
-    if (pass->length == 0 || !gate->lanes)
+    if (pass->place.length == 0 || !gate->lanes)
         return true;
     pass->held = true;
-    size_t length = account ? name_lane(pass, account, name, sizeof name) : pass->length;
-    return nh_lane_acquire(gate->lanes, account ? name : pass->key, length, priority, &pass->slot,
-                           now);
+    size_t length = account ? name_lane(pass, account, name, sizeof name) : pass->place.length;
+    return nh_lane_acquire(gate->lanes, account ? name : pass->place.host, length, priority,
+                           &pass->slot, now);
 }
 
 nh_passage nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, nh_refusal *refusal) {
-    if (pass->length == 0 || !gate->breakers)
+    if (pass->place.length == 0 || !gate->breakers)
         return NH_PASSED;
-    pass->watched = nh_breaker_before(gate->breakers, pass->key, pass->length, now, &pass->token,
-                                      refusal) != NH_REFUSED;
+    pass->watched = nh_breaker_before(gate->breakers, pass->place.host, pass->place.length, now,
+                                      &pass->token, refusal) != NH_REFUSED;
     if (pass->watched)
         return NH_PASSED;
     if (pass->held && nh_lane_shut(gate->lanes, &pass->slot, nh_after(now, refusal->seconds),
                                    refusal->since, now))
         return NH_WAITS_OUTSIDE;
-    nh_gate_leave(gate, pass, NULL, now);
+    nh_gate_leave(gate, pass, 0, NULL, now);
     return NH_TURNED_AWAY;
 }
 
-void nh_gate_leave(const nh_gate *gate, nh_pass *pass, const nh_value *response, uint64_t now) {
-    news told = response ? news_of(pass, response) : (news){NH_OUTCOME_NONE, NH_LOAD_NONE};
-    bool closed = !pass->watched || nh_breaker_after(gate->breakers, pass->key, pass->length,
-                                                     pass->token, told.outcome, now);
+void nh_gate_leave(const nh_gate *gate, nh_pass *pass, int status, const nh_value *response,
+                   uint64_t now) {
+    news told = news_of(pass, status, response);
+    bool closed =
+        !pass->watched || nh_breaker_after(gate->breakers, pass->place.host, pass->place.length,
+                                           pass->token, told.outcome, now);
     if (!closed && told.load == NH_LOAD_FINE) /* a lane grows when its host is well again */
         told.load = NH_LOAD_NONE;
     if (pass->held)

@@ -15,6 +15,7 @@
 
 #include "runtime/work/breaker.h"
 #include "runtime/work/lane.h"
+#include "runtime/work/transport.h"
 
 typedef struct nh_gate {
     nh_lanes *lanes;      /* NULL: every host takes all */
@@ -23,16 +24,14 @@ typedef struct nh_gate {
 
 /* One passage; a part of the transfer that it is for. */
 typedef struct nh_pass {
-    nh_slot slot;    /* its `granted`, `again`, `hasty` and `ready` are set by the caller */
-    const char *key; /* the host, borrowed from the request until it has left */
-    size_t length;   /* 0: no gate for this one */
+    nh_slot slot;   /* its `granted`, `again`, `hasty` and `ready` are set by the caller */
+    nh_place place; /* borrowed from the request until it has left */
     uint64_t token;
     bool held, watched; /* a slot; the breaker wants to hear of it */
-    bool mail;          /* its answer's status is a mail server's */
 } nh_pass;
 
-/* Says where a request goes: its URL's host and port, or the `host` of a mail. Borrows both. */
-void nh_gate_address(nh_pass *pass, const nh_value *request);
+/* Where a request goes: its URL's host and port, or the `host` of a mail. */
+nh_place nh_gate_place(const nh_value *request);
 
 /* `account` may be NULL: its lane is the host's own. True: it has its slot. False: `granted` will
  * be called. */
@@ -47,8 +46,10 @@ typedef enum nh_passage {
 
 /* Asks the breaker; `refusal` is written unless it has passed. */
 nh_passage nh_gate_go(const nh_gate *gate, nh_pass *pass, uint64_t now, nh_refusal *refusal);
-/* The transfer has ended with this response; NULL: it was cancelled. */
-void nh_gate_leave(const nh_gate *gate, nh_pass *pass, const nh_value *response, uint64_t now);
+/* The transfer has ended with this status, or when that is 0 with this response; NULL: it was
+ * cancelled. */
+void nh_gate_leave(const nh_gate *gate, nh_pass *pass, int status, const nh_value *response,
+                   uint64_t now);
 /* Stops waiting. False: `granted` was called or will be, and the slot is owed then: nh_gate_leave.
  */
 bool nh_gate_cancel(const nh_gate *gate, nh_pass *pass);

@@ -25,8 +25,10 @@ typedef struct pending {
     nh_op *op; /* NULL: it was cancelled, and only its grant is still to come */
     nh_operations *operations;
     nh_deferred ended;
-    nh_doc *request;  /* kept for the transport */
+    nh_request *request; /* kept for the transport, as the body is */
+    char *body;
     nh_doc *response; /* once it is there */
+    int status;       /* or this instead */
     union {
         nh_transfer transfer;
         nh_timer timer;
@@ -113,19 +115,26 @@ static pending *take_pending(nh_operations *operations, nh_op *op, int transport
     p->operations = operations;
     p->transport = transport;
     op->pending = p;
+    op->status = 0;
     count_operation(op, transport, 1);
     return p;
 }
 
-static void free_pending(pending *p) {
+/* Nobody's any more. */
+static void recycle(pending *p) {
     nh_operations *operations = p->operations;
+    nh_request_unref(p->request);
+    free(p->body);
+    p->next = operations->free;
+    operations->free = p;
+}
+
+static void free_pending(pending *p) {
     end_wait(p);
     p->op->pending = NULL;
     count_operation(p->op, p->waits ? -1 : p->transport, (uint32_t)-1);
-    nh_doc_unref(p->request);
     nh_doc_unref(p->response);
-    p->next = operations->free;
-    operations->free = p;
+    recycle(p);
 }
 
 static void pending_ended(nh_deferred *deferred) {
@@ -133,8 +142,10 @@ static void pending_ended(nh_deferred *deferred) {
     nh_operations *operations = p->operations;
     nh_op *op = p->op;
     nh_doc *response = p->response;
+    int status = p->status;
     p->response = NULL;
     free_pending(p);
+    op->status = status;
     nh_operations_enter(operations, actor_of(op));
     operations->work->ops->op_done(actor_of(op)->vm, op, response);
     nh_operations_left(operations);
@@ -152,8 +163,9 @@ static void transfer_done(nh_transfer *transfer, nh_doc *response) {
     pending *p = (pending *)((char *)transfer - offsetof(pending, transfer));
     p->op->fresh = is_network_failure(nh_doc_root(response));
     p->response = response;
+    p->status = transfer->status;
     p->started = false;
-    nh_gate_leave(&p->operations->work->gate, &p->pass, nh_doc_root(response),
+    nh_gate_leave(&p->operations->work->gate, &p->pass, transfer->status, nh_doc_root(response),
                   nh_loop_now(p->operations->loop));
     nh_loop_defer(p->operations->loop, &p->ended);
 }
@@ -205,8 +217,8 @@ static void refuse(pending *p, const nh_refusal *refusal) {
         snprintf(text, sizeof text,
                  "%.*s has not answered for %.0f s (its circuit breaker is open); it is left alone "
                  "for %.0f s more",
-                 (int)(p->pass.length < 256 ? p->pass.length : 256), p->pass.key, since,
-                 refusal->seconds);
+                 (int)(p->pass.place.length < 256 ? p->pass.place.length : 256), p->pass.place.host,
+                 since, refusal->seconds);
         nh_writer_map(writer, 6);
         nh_writer_cstring(writer, "error");
         nh_writer_cstring(writer, nh_err_name(NH_E_UNAVAILABLE));
@@ -260,7 +272,7 @@ static void go(pending *p) {
     set_waits(p, false);
     p->started = true;
     operations->work->transports[p->transport]->start(operations->transports[p->transport],
-                                                      &p->transfer, nh_doc_root(p->request));
+                                                      &p->transfer);
 }
 
 static pending *of_slot(nh_slot *slot) {
@@ -290,34 +302,63 @@ void nh_operations_take_grants(nh_operations *operations) {
         if (p->op) {
             go(p);
         } else { /* cancelled since */
-            nh_gate_leave(&operations->work->gate, &p->pass, NULL, nh_loop_now(operations->loop));
-            nh_doc_unref(p->request);
-            p->next = operations->free;
-            operations->free = p;
+            nh_gate_leave(&operations->work->gate, &p->pass, 0, NULL,
+                          nh_loop_now(operations->loop));
+            recycle(p);
             operations->owed--;
         }
     }
 }
 
-nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_error *error) {
+nh_request *nh_operation_request(nh_task *task, const char *name, nh_doc *doc, bool bodied,
+                                 nh_error *error) {
+    nh_request *request = nh_request_create(doc, bodied, error);
+    if (!request)
+        return NULL;
+    request->transport = find_transport(((nh_actor *)task)->operations, name, error);
+    if (request->transport < 0) {
+        nh_request_unref(request);
+        return NULL;
+    }
+    request->place = nh_gate_place(nh_doc_root(doc));
+    return request;
+}
+
+/* A pending that has what its transfer needs until the end; NULL when out of memory. */
+static pending *take_transfer(nh_op *op, nh_request *request, const char *body, size_t length) {
+    char *copy = body ? malloc(length + 1) : NULL;
+    pending *p =
+        body && !copy ? NULL : take_pending(actor_of(op)->operations, op, request->transport);
+    if (!p) {
+        free(copy);
+        return NULL;
+    }
+    request->refs++;
+    p->request = p->transfer.request = request;
+    if (body)
+        p->transfer.body = p->body = memcpy(copy, body, length);
+    p->transfer.body_length = length;
+    return p;
+}
+
+nh_err nh_operation_transfer(nh_op *op, nh_request *request, const char *body, size_t length,
+                             nh_error *error) {
     nh_actor *actor = actor_of(op);
     nh_operations *operations = actor->operations;
-    nh_err failed = nh_request_check(nh_doc_root(request), error);
-    int index = failed ? -1 : find_transport(operations, name, error);
-    pending *p = index < 0 ? NULL : take_pending(operations, op, index);
-    if (!p) {
-        nh_doc_unref(request);
-        return failed ? failed : index < 0 ? NH_E_CONFIG : nh_fail_memory(error);
-    }
-    p->request = request;
+    if (length > NH_DOC_BYTES_MAX)
+        return nh_fail(error, NH_E_TOO_LARGE, "a body of more than %zu bytes", NH_DOC_BYTES_MAX);
+    pending *p = take_transfer(op, request, body, length);
+    if (!p)
+        return nh_fail_memory(error);
     p->ended.call = pending_ended;
     p->transfer.done = transfer_done;
     p->transfer.fresh = op->fresh;
+    p->transfer.brief = op->brief;
+    p->pass.place = request->place;
     p->pass.slot.granted = granted;
     p->pass.slot.again = op->again;
     p->pass.slot.hasty = op->hasty;
     p->pass.slot.ready = actor->ready;
-    nh_gate_address(&p->pass, nh_doc_root(request));
     bool ready = nh_gate_enter(&operations->work->gate, &p->pass, op->account, actor->priority,
                                nh_loop_now(operations->loop));
     op->lane = nh_lane_name(&p->pass.slot);
@@ -403,7 +444,7 @@ void nh_operation_cancel(nh_op *op) {
     if (p->started && p->transport >= 0) {
         operations->work->transports[p->transport]->cancel(operations->transports[p->transport],
                                                            &p->transfer);
-        nh_gate_leave(&operations->work->gate, &p->pass, NULL, nh_loop_now(operations->loop));
+        nh_gate_leave(&operations->work->gate, &p->pass, 0, NULL, nh_loop_now(operations->loop));
     } else if (p->started) {
         nh_timer_stop(operations->loop, &p->timer);
     }

@@ -46,7 +46,10 @@ void nh_operations_enter(nh_operations *operations, const nh_actor *actor);
 void nh_operations_left(nh_operations *operations);
 
 /* The parts of nh_host of these names. */
-nh_err nh_operation_transfer(nh_op *op, const char *name, nh_doc *request, nh_error *error);
+nh_request *nh_operation_request(nh_task *task, const char *name, nh_doc *doc, bool bodied,
+                                 nh_error *error);
+nh_err nh_operation_transfer(nh_op *op, nh_request *request, const char *body, size_t length,
+                             nh_error *error);
 nh_err nh_operation_sleep(nh_op *op, double seconds, nh_error *error);
 nh_err nh_operation_admit(nh_op *op, const char *key, const nh_rate_limit *limit, double most,
                           double *wait, nh_error *error);

@@ -1,5 +1,5 @@
-/* request.c — the one choke point for what scripts hand to transports, and the answer that tells a
- * transport's failure.
+/* request.c — requests: the one choke point for what scripts hand to transports. And the answer
+ * that tells a transport's failure.
  *
  * Header names and values, addresses, subjects and URLs all end on a line of some protocol; a CR,
  * LF or NUL in one of them would start a line of the attacker's choice. So every string of a
@@ -9,6 +9,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/core/doc.h"
@@ -117,6 +118,33 @@ nh_err nh_request_check(const nh_value *request, nh_error *error) {
     if (nh_value_kind(request) != NH_MAP)
         return nh_fail(error, NH_E_INVALID, "a request must be a table");
     return check(request, &root, error);
+}
+
+nh_request *nh_request_create(nh_doc *doc, bool bodied, nh_error *error) {
+    nh_request *request = NULL;
+    if (nh_request_check(nh_doc_root(doc), error) != NH_OK)
+        goto fail;
+    request = calloc(1, sizeof *request);
+    if (!request) {
+        nh_fail_memory(error);
+        goto fail;
+    }
+    request->doc = doc;
+    request->bodied = bodied;
+    request->refs = 1;
+    return request;
+fail:
+    nh_doc_unref(doc);
+    return NULL;
+}
+
+void nh_request_unref(nh_request *request) {
+    if (!request || --request->refs > 0)
+        return;
+    if (request->read)
+        request->forget(request->read);
+    nh_doc_unref(request->doc);
+    free(request);
 }
 
 nh_doc *nh_response_error(nh_err code, bool sent, const char *format, ...) {

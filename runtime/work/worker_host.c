@@ -111,6 +111,8 @@ static void host_end(nh_task *base) {
 }
 
 const nh_host nh_worker_host = {
+    .request = nh_operation_request,
+    .drop = nh_request_unref,
     .transfer = nh_operation_transfer,
     .sleep = nh_operation_sleep,
     .deadline = host_deadline,

@@ -110,6 +110,14 @@ static void fake_end(nh_task *base, nh_err reason) {
     nh_writer_destroy(writer);
 }
 
+static void fake_send(fake_task *own, nh_doc *doc) {
+    const nh_host *host = own->vm->host;
+    nh_request *request = host->request(own->op.task, "wire", nh_doc_ref(doc), false, NULL);
+    CHECK(request);
+    CHECK_INT(host->transfer(&own->op, request, NULL, 0, NULL), NH_OK);
+    host->drop(request);
+}
+
 static void fake_task_start(nh_vm *vm, nh_task *base, const nh_task_message *message) {
     fake_task *own = calloc(1, sizeof *own);
     nh_doc *doc = nh_doc_from_bytes(message->bytes, message->length, NULL);
@@ -135,7 +143,7 @@ static void fake_task_start(nh_vm *vm, nh_task *base, const nh_task_message *mes
     if (nh_value_is(what, "stuck"))
         vm->host->retrying(base, "fake", 1);
     if (nh_value_is(what, "send") || nh_value_is(what, "hold") || nh_value_is(what, "stuck"))
-        CHECK_INT(vm->host->transfer(&own->op, "wire", nh_doc_ref(doc), NULL), NH_OK);
+        fake_send(own, doc);
     else if (nh_value_is(what, "nap") || nh_value_is(what, "tell"))
         CHECK_INT(vm->host->sleep(&own->op, 0.02, NULL), NH_OK);
     else
@@ -242,7 +250,7 @@ static void wire_answer(nh_timer *timer) {
     transfer->done(transfer, nh_doc_from_json("{\"status\":200}", 14, NULL));
 }
 
-static void wire_start(nh_transport *transport, nh_transfer *transfer, const nh_value *request) {
+static void wire_start(nh_transport *transport, nh_transfer *transfer) {
     fake_transfer *own = calloc(1, sizeof *own);
     own->timer.fire = wire_answer;
     own->transport = transport;
@@ -250,7 +258,7 @@ static void wire_start(nh_transport *transport, nh_transfer *transfer, const nh_
     transfer->state = own;
     transport->transfers++;
     atomic_fetch_add(&fake_transfers, 1);
-    if (nh_value_is(nh_value_get(request, "title"), "send"))
+    if (nh_value_is(nh_value_get(nh_doc_root(transfer->request->doc), "title"), "send"))
         nh_timer_start(transport->loop, &own->timer, 0.02);
 }
 

@@ -123,6 +123,21 @@ static void writes_to_a_file(void) {
     close(in);
 }
 
+static void writes_a_text_that_stands_beside(void) {
+    exchange one;
+    char path[128], text[16];
+    snprintf(path, sizeof path, "%s/beside", scratch_dir());
+    open_on(open(path, O_CREAT | O_RDWR | O_TRUNC, 0600), 30);
+    exchange_start_with(&one, document("{}"), "hello", 5);
+    turn_until(&one, 5);
+    int in = open(path, O_RDONLY);
+    CHECK_INT(read(in, text, sizeof text), 6);
+    CHECK(memcmp(text, "hello\n", 6) == 0);
+    exchange_free(&one);
+    close_it();
+    close(in);
+}
+
 static void begins_a_line_after_a_torn_one(void) {
     exchange one, two, three;
     static char text[300000];
@@ -167,6 +182,9 @@ static void tells_a_closed_reader(void) {
     CHECK_ERROR(ask(document("{'text':'x','stream':'file'}")), "invalid", "stream");
     CHECK_ERROR(ask(document("{'txt':'x'}")), "invalid", "txt: unknown field");
     CHECK_ERROR(ask(document("{'stream':'stdout'}")), "invalid", "text: is missing");
+    exchange_start_with(&one, document("{'text':'x'}"), "y", 1);
+    CHECK_ERROR(nh_doc_root(one.response), "invalid", "text: stands in the request and beside it");
+    exchange_free(&one);
     transport_close();
 }
 
@@ -174,6 +192,7 @@ int main(void) {
     RUN(never_waits_for_a_slow_reader);
     RUN(writes_to_a_socket);
     RUN(writes_to_a_file);
+    RUN(writes_a_text_that_stands_beside);
     RUN(begins_a_line_after_a_torn_one);
     RUN(tells_a_closed_reader);
     scratch_remove();

@@ -139,7 +139,8 @@ static inline void transport_close(void) {
 
 typedef struct exchange {
     nh_transfer transfer; /* first */
-    nh_doc *request, *response;
+    nh_request request;   /* not checked: what a transport sees to itself is to be seen */
+    nh_doc *response;
     int done; /* how often */
 } exchange;
 
@@ -150,20 +151,30 @@ static inline void exchange_done(nh_transfer *transfer, nh_doc *response) {
     what->response = response;
 }
 
-static inline void exchange_start(exchange *what, nh_doc *request) {
+/* Starts a request (taken) with a body beside it (borrowed until the end), or NULL. */
+static inline void exchange_start_with(exchange *what, nh_doc *request, const char *body,
+                                       size_t length) {
     nh_error error;
-    *what = (exchange){.transfer = {.done = exchange_done}, .request = request};
+    *what = (exchange){.transfer = {.done = exchange_done, .body = body, .body_length = length},
+                       .request = {.doc = request, .bodied = body}};
+    what->transfer.request = &what->request;
     if (request)
-        ops->start(transport, &what->transfer, nh_doc_root(request));
+        ops->start(transport, &what->transfer);
     else
         printf("# no request %d\n", nh_request_check(NULL, &error));
+}
+
+static inline void exchange_start(exchange *what, nh_doc *request) {
+    exchange_start_with(what, request, NULL, 0);
 }
 
 /* One that has not ended yet is cancelled: the transport reads its request until then. */
 static inline void exchange_free(exchange *what) {
     if (transport && !what->done && what->transfer.state)
         ops->cancel(transport, &what->transfer);
-    nh_doc_unref(what->request);
+    if (what->request.read)
+        what->request.forget(what->request.read);
+    nh_doc_unref(what->request.doc);
     nh_doc_unref(what->response);
 }
 

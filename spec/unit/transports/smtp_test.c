@@ -208,6 +208,28 @@ static void keeps_its_connection(void) {
     peer_stop(&box.server);
 }
 
+static void sends_a_text_that_stands_beside(void) {
+    MAILBOX(NULL);
+    exchange one;
+    exchange_start_with(&one,
+                        document(MAIL "'security':'none','recipients':['a@b']}", box.server.port),
+                        "hello", 5);
+    CHECK_ERROR(nh_doc_root(one.response), "invalid", "text: stands in the request and beside it");
+    exchange_free(&one);
+    exchange_start_with(&one,
+                        document("{'host':'127.0.0.1','port':%d,'from':'a@b','security':'none',"
+                                 "'recipients':['a@b']}",
+                                 box.server.port),
+                        "hello", 5);
+    turn_until(&one, 20);
+    CHECK_INT(number(nh_doc_root(one.response), "status"), 250);
+    nh_doc *mail = next_mail(&box, NULL);
+    CHECK(has(field(part_at(mail, 0), "text"), "hello"));
+    nh_doc_unref(mail);
+    exchange_free(&one);
+    peer_stop(&box.server);
+}
+
 static void finds_its_old_connection_closed(void) {
     MAILBOX("--idle", "0.4", NULL);
     for (int i = 0; i < 2; i++) {
@@ -458,6 +480,7 @@ int main(void) {
     RUN(tells_each_recipient_its_reply);
     RUN(tells_a_refused_content);
     RUN(keeps_its_connection);
+    RUN(sends_a_text_that_stands_beside);
     RUN(finds_its_old_connection_closed);
     RUN(goes_on_when_a_connection_is_used_up);
     RUN(authenticates_in_every_way);

@@ -27,11 +27,10 @@ static void finds_the_host_of_a_request(void) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         nh_doc *request = parse(cases[i].request);
-        nh_pass pass = {.key = ""};
-        nh_gate_address(&pass, nh_doc_root(request));
-        CHECK_INT((long long)pass.length, (long long)strlen(cases[i].key));
-        CHECK(pass.length == 0 || memcmp(pass.key, cases[i].key, pass.length) == 0);
-        CHECK_INT(pass.mail, cases[i].mail);
+        nh_place place = nh_gate_place(nh_doc_root(request));
+        CHECK_INT((long long)place.length, (long long)strlen(cases[i].key));
+        CHECK(place.length == 0 || memcmp(place.host, cases[i].key, place.length) == 0);
+        CHECK_INT(place.mail, cases[i].mail);
         nh_doc_unref(request);
     }
 }
@@ -51,14 +50,14 @@ static void after(const char *request, const char *response, nh_breaker_state st
     nh_lane_view view;
     nh_pass pass = {.slot = {.granted = granted}};
     nh_refusal refusal;
-    nh_gate_address(&pass, nh_doc_root(asked));
+    pass.place = nh_gate_place(nh_doc_root(asked));
     for (int i = 0; i < 5; i++) {
         CHECK(nh_gate_enter(&gate, &pass, NULL, NH_NORMAL, 1));
         CHECK_INT(nh_gate_go(&gate, &pass, 1, &refusal), NH_PASSED);
-        nh_gate_leave(&gate, &pass, nh_doc_root(answer), 1);
+        nh_gate_leave(&gate, &pass, 0, nh_doc_root(answer), 1);
     }
-    CHECK_INT(nh_breaker_look(gate.breakers, pass.key, pass.length, 1, NULL), state);
-    nh_lane_look(gate.lanes, pass.key, pass.length, 1, &view);
+    CHECK_INT(nh_breaker_look(gate.breakers, pass.place.host, pass.place.length, 1, NULL), state);
+    nh_lane_look(gate.lanes, pass.place.host, pass.place.length, 1, &view);
     CHECK_INT(view.limit, limit);
     CHECK_INT(view.held, 0);
     nh_doc_unref(asked);
@@ -90,14 +89,15 @@ static void gives_back_what_a_cancelled_one_holds(void) {
     nh_gate gate = {
         .lanes = nh_lanes_create((nh_lane_options){.least = 1, .start = 1, .most = 1}, 0, NULL),
         .breakers = nh_breaker_create(0, 1, NULL, NULL)};
-    nh_pass first = {.slot = {.granted = granted}, .key = "h", .length = 1}, second = first;
+    nh_pass first = {.slot = {.granted = granted}, .place = {.host = "h", .length = 1}},
+            second = first;
     nh_refusal refusal;
     CHECK(nh_gate_enter(&gate, &first, NULL, NH_NORMAL, 1));
     CHECK(!nh_gate_enter(&gate, &second, NULL, NH_NORMAL, 1));
     CHECK(nh_gate_cancel(&gate, &second));
     CHECK_INT(nh_gate_go(&gate, &first, 1, &refusal), NH_PASSED);
-    nh_gate_leave(&gate, &first, NULL, 1);
-    nh_gate_leave(&gate, &first, NULL, 1); /* nothing is owed any more */
+    nh_gate_leave(&gate, &first, 0, NULL, 1);
+    nh_gate_leave(&gate, &first, 0, NULL, 1); /* nothing is owed any more */
     nh_lane_figures figures;
     nh_lanes_read(gate.lanes, &figures);
     CHECK_INT((long long)(figures.held + figures.waiting), 0);
@@ -126,7 +126,7 @@ static uint64_t at(double seconds) {
 }
 
 static nh_pass pass_to(const char *key) {
-    return (nh_pass){.slot = {.granted = note}, .key = key, .length = strlen(key)};
+    return (nh_pass){.slot = {.granted = note}, .place = {.host = key, .length = strlen(key)}};
 }
 
 static nh_gate open_gate(void) {
@@ -143,7 +143,7 @@ static nh_gate open_gate(void) {
         nh_pass pass = pass_to(host);
         CHECK(nh_gate_enter(&gate, &pass, "a", NH_NORMAL, at(0)));
         CHECK_INT(nh_gate_go(&gate, &pass, at(0), &refusal), NH_PASSED);
-        nh_gate_leave(&gate, &pass, nh_doc_root(failed), at(0));
+        nh_gate_leave(&gate, &pass, 0, nh_doc_root(failed), at(0));
     }
     return gate;
 }
@@ -191,13 +191,13 @@ static void lets_one_try_a_host_that_is_left_alone_and_then_more_and_more(void) 
             nh_pass *pass = &waiting[calls[done]];
             CHECK_INT(calls[done], done); /* in order */
             CHECK_INT(nh_gate_go(&gate, pass, next, &refusal), NH_PASSED);
-            nh_gate_leave(&gate, pass, nh_doc_root(fine), next);
+            nh_gate_leave(&gate, pass, 0, nh_doc_root(fine), next);
         }
     }
     static const int wanted[] = {1, 1, 1, 2, 4, 8, 16, 32}; /* three probes, then twice as many */
     CHECK(memcmp(at_once, wanted, sizeof wanted) == 0);
     for (; done < called; done++)
-        nh_gate_leave(&gate, &waiting[calls[done]], nh_doc_root(fine), next);
+        nh_gate_leave(&gate, &waiting[calls[done]], 0, nh_doc_root(fine), next);
     CHECK_INT(called, WAITING);
     close_gate(&gate);
 }
@@ -209,7 +209,7 @@ static void a_probe_that_fails_keeps_the_others_where_they_are(void) {
     uint64_t now = nh_lanes_tick(gate.lanes, at(1));
     nh_lanes_tick(gate.lanes, now);
     CHECK_INT(nh_gate_go(&gate, &waiting[0], now, &refusal), NH_PASSED);
-    nh_gate_leave(&gate, &waiting[0], nh_doc_root(failed), now);
+    nh_gate_leave(&gate, &waiting[0], 0, nh_doc_root(failed), now);
     CHECK_INT(called, 2); /* one asks, and knows for all */
     CHECK_INT(nh_gate_go(&gate, &waiting[1], now, &refusal), NH_WAITS_OUTSIDE);
     uint64_t next = nh_lanes_tick(gate.lanes, now);
@@ -235,7 +235,8 @@ static void who_has_waited_long_enough_is_turned_away(void) {
             nh_pass *pass = &waiting[calls[done]];
             nh_passage passage = nh_gate_go(&gate, pass, now, &refusal);
             if (passage == NH_PASSED)
-                nh_gate_leave(&gate, pass, nh_doc_root(failed), now); /* a probe, as all before */
+                nh_gate_leave(&gate, pass, 0, nh_doc_root(failed),
+                              now); /* a probe, as all before */
             ended += passage != NH_WAITS_OUTSIDE;
             if (passage != NH_TURNED_AWAY)
                 continue;
@@ -280,8 +281,8 @@ static void accounts_of_one_host_have_lanes_of_their_own(void) {
     CHECK_INT(view.held, 1);
     CHECK_INT(view.waiting[NH_NORMAL], 1);
     CHECK(nh_gate_cancel(&gate, &second));
-    nh_gate_leave(&gate, &first, NULL, 1);
-    nh_gate_leave(&gate, &other, NULL, 1);
+    nh_gate_leave(&gate, &first, 0, NULL, 1);
+    nh_gate_leave(&gate, &other, 0, NULL, 1);
     nh_lanes_destroy(gate.lanes);
 }
 
