@@ -1,12 +1,12 @@
 -- email: mail through an SMTP server. One mail tells all recipients of a message, or each gets one of their own
 -- (`individual`). Text and HTML go out as alternatives; MIME, encoded words and folding are the transport's.
 --
--- Header values are refused here when they hold a control character, so that the error names the field; the runtime
+-- Header values (lib/mail) are refused when they hold a control character, so that the error names the field; the runtime
 -- refuses them once more, whatever an adapter does.
 --
 -- https://www.rfc-editor.org/rfc/rfc5322, rfc8058 (one-click unsubscribe), rfc3464 (DSN)
 
-local addresses, markdown, result = require "address", require "markdown", require "result"
+local addresses, mail, markdown, result = require "address", require "mail", require "markdown", require "result"
 local text, url = require "text", require "url"
 
 -- Servers of well-known providers, by name; `domains` are those of their users' addresses.
@@ -73,8 +73,8 @@ local function addressed(delivery)
     end
   end
   local list = {}
-  for index, recipient in ipairs(recipients) do
-    local entry, message = addresses.parse(recipient.value, "recipient")
+  for index = 1, #recipients do
+    local entry, message = addresses.parse(recipients[index].value, "recipient")
     if not entry then
       list[index] = { refused = result.fail("invalid", message) }
     else
@@ -87,9 +87,9 @@ local function addressed(delivery)
 end
 
 -- Every address once, in the order of To, Cc and Bcc: what the server's replies answer to.
-local function envelope_of(...)
+local function envelope_of(to, copied)
   local envelope, seen = {}, {}
-  for _, entries in ipairs { ... } do
+  for _, entries in ipairs { to, copied.cc, copied.bcc } do
     for _, entry in ipairs(entries) do
       local key = entry.address and entry.address:lower()
       if key and not entry.refused and not seen[key] then
@@ -102,6 +102,16 @@ local function envelope_of(...)
 end
 
 local NO_COPIES = { cc = {}, bcc = {} } -- read only
+
+-- Why a mail goes to nobody: the first refusal, when there is nothing else.
+local function refused_all(to)
+  for _, entry in ipairs(to) do
+    if not entry.refused then
+      return nil
+    end
+  end
+  return to[1] and to[1].refused
+end
 
 -- Cc and Bcc of the account and of the message; or nil, message, code.
 local function copies(delivery)
@@ -160,6 +170,7 @@ local function server_of(account)
   }
 end
 
+-- { address =, name = }; or nil and what is wrong.
 local function sender_of(account)
   local from = account.from or account.user
   local entry, message = addresses.parse(from or "", "from")
@@ -170,148 +181,31 @@ local function sender_of(account)
   return entry
 end
 
------------------------------------------------------------------ headers
+local known = setmetatable({}, { __mode = "k" }) -- by account: what all its mails have in common
 
-local PRIORITY = {
-  urgent = { { "X-Priority", "1" }, { "Importance", "high" }, { "Priority", "urgent" } },
-  high = { { "X-Priority", "2" }, { "Importance", "high" } },
-  normal = {},
-  low = { { "X-Priority", "5" }, { "Importance", "low" }, { "Priority", "non-urgent" } },
-}
-
--- What the adapter or the transport writes itself.
-local OWN = {}
-for name in ([[from to cc bcc subject date message-id reply-to return-path sender mime-version content-type
-    content-transfer-encoding list-unsubscribe list-unsubscribe-post dkim-signature received]]):gmatch("%S+") do
-  OWN[name] = true
+-- { server =, sender = what lib/mail makes of it, bounces = where they go }; or nil, message, code.
+local function common_of(account)
+  local common = known[account]
+  if common then
+    return common
+  end
+  local sender, message = sender_of(account)
+  if not sender then
+    return nil, message, "config"
+  end
+  common = { server = server_of(account) }
+  local code
+  common.sender, message, code = mail.sender(sender)
+  if not common.sender then
+    return nil, message, code
+  end
+  local bounces = account.return_path and addresses.parse(account.return_path, "return_path")
+  common.bounces = (bounces or sender).address
+  known[account] = common
+  return common
 end
 
-local WEEKDAYS = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
-local MONTHS = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" }
-
-local dated, date -- the last that was written, which stands in many mails
-
-local function rfc5322_date(seconds)
-  seconds = math.tointeger(seconds // 1)
-  if seconds ~= dated then
-    local t = os.date("!*t", seconds)
-    dated, date = seconds, ("%s, %d %s %04d %02d:%02d:%02d +0000"):format(WEEKDAYS[t.wday], t.day, MONTHS[t.month], t.year,
-      t.hour, t.min, t.sec)
-  end
-  return date
-end
-
-local function message_id(delivery, sender)
-  return "<" .. delivery.id:gsub("[^%w._-]", "-") .. "@" .. addresses.domain(sender.address) .. ">"
-end
-
--- The title, or else the beginning of the text.
-local function subject_of(delivery)
-  local subject = delivery.options.subject or delivery.title
-  if subject == "" then
-    local words = delivery.format == "html" and text.strip_html(delivery.body) or delivery.body
-    subject = text.truncate((words:match("^%s*([^\r\n]*)"):gsub("%c+", " ")), 78)
-  end
-  return subject
-end
-
--- "https://…" and "mailto:…" → the header's value; or nil and what is wrong.
-local function unsubscribe(list, one_click)
-  local values, web = {}, false
-  for index, address in ipairs(list) do
-    if type(address) ~= "string" or address:find("[%s<>,\0-\31\127-\255]")
-      or not (address:find("^https://.") or address:find("^mailto:.")) then
-      return nil, "list_unsubscribe: must be https:// or mailto: addresses"
-    end
-    values[index], web = "<" .. address .. ">", web or address:find("^https:") ~= nil
-  end
-  if one_click and not web then
-    return nil, "list_unsubscribe_post: needs an https:// address in list_unsubscribe"
-  end
-  return table.concat(values, ", ")
-end
-
-local function own_headers(headers, more)
-  local names = {}
-  for name in pairs(more) do
-    names[#names + 1] = name
-  end
-  table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
-  for _, name in ipairs(names) do
-    if type(name) ~= "string" or name:find("[^%w!#$%%&'*+.^_`|~-]") or name == "" then
-      return nil, "headers: a name holds a character that is not allowed there"
-    elseif OWN[name:lower()] then
-      return nil, "headers: " .. name .. " is set by an option or by the message itself"
-    end
-    headers[#headers + 1] = { name = name, value = tostring(more[name]) }
-  end
-  return true
-end
-
-local function first(...)
-  for index = 1, select("#", ...) do
-    local value = select(index, ...)
-    if value ~= nil then
-      return value
-    end
-  end
-end
-
--- The whole header as a list; or nil, message, code.
-local function headers_of(delivery, sender, to, copied)
-  local account, options, headers = delivery.account, delivery.options, {}
-  local function add(name, value)
-    headers[#headers + 1] = { name = name, value = value }
-  end
-  add("From", addresses.write(sender))
-  local shown = {}
-  for _, entry in ipairs(to) do
-    shown[#shown + 1] = not entry.refused and entry or nil
-  end
-  add("To", #shown > 0 and addresses.join(shown) or "undisclosed-recipients:;")
-  if #copied.cc > 0 then
-    add("Cc", addresses.join(copied.cc))
-  end
-  local reply_to = options.reply_to or account.reply_to
-  if reply_to then
-    local entry, message = addresses.parse(reply_to, "reply_to")
-    if not entry then
-      return nil, message, "invalid"
-    end
-    add("Reply-To", addresses.write(entry))
-  end
-  add("Subject", subject_of(delivery))
-  add("Date", rfc5322_date(delivery.now))
-  add("Message-ID", message_id(delivery, sender))
-  for _, pair in ipairs(PRIORITY[delivery.message.priority] or {}) do
-    add(pair[1], pair[2])
-  end
-  local list = options.list_unsubscribe or account.list_unsubscribe
-  local one_click = first(options.list_unsubscribe_post, account.list_unsubscribe_post)
-  if list and #list > 0 or one_click then
-    local value, message = unsubscribe(list or {}, one_click)
-    if not value then
-      return nil, message, "invalid"
-    end
-    add("List-Unsubscribe", value)
-    if one_click then
-      add("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
-    end
-  end
-  for _, more in pairs { account.headers, options.headers } do
-    local ok, message = own_headers(headers, more)
-    if not ok then
-      return nil, message, "invalid"
-    end
-  end
-  for _, header in ipairs(headers) do
-    if header.value:find("%c") then
-      local field = header.name == "Subject" and (options.subject and "subject" or "title") or header.name
-      return nil, field .. ": holds a control character, which a mail's header must not", "invalid"
-    end
-  end
-  return headers
-end
+---------------------------------------------------------------- contents
 
 local PAGE = '<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>\n%s</body></html>\n'
 
@@ -324,6 +218,18 @@ local function contents_of(delivery)
     return own or text.strip_html(body), body
   end
   return own or body
+end
+
+----------------------------------------------------------------- answers
+
+-- Whether the server has taken the mail for everybody.
+local function took_all(status, replies)
+  for _, reply in ipairs(replies) do
+    if reply.code < 200 or reply.code >= 300 then
+      return false
+    end
+  end
+  return status >= 200 and status < 300
 end
 
 ----------------------------------------------------------------- adapter
@@ -477,14 +383,14 @@ return {
     end
     if account.headers then
       local ok
-      ok, message = own_headers({}, account.headers)
+      ok, message = mail.add({}, account.headers)
       if not ok then
         return nil, message
       end
     end
     if account.list_unsubscribe or account.list_unsubscribe_post then
       local value
-      value, message = unsubscribe(account.list_unsubscribe or {}, account.list_unsubscribe_post)
+      value, message = mail.unsubscribe(account.list_unsubscribe or {}, account.list_unsubscribe_post)
       if not value then
         return nil, message
       end
@@ -504,13 +410,12 @@ return {
 
   request = function(delivery)
     local account = delivery.account
-    local server = server_of(account)
-    local sender, message = sender_of(account)
-    if not sender then
-      return nil, message, "config"
+    local common, message, code = common_of(account)
+    if not common then
+      return nil, message, code
     end
     local to = addressed(delivery)
-    local copied, code
+    local copied
     copied, message, code = copies(delivery)
     if not copied then
       return nil, message, code
@@ -518,30 +423,23 @@ return {
     if #to == 0 and #copied.cc + #copied.bcc == 0 then
       return nil, "no recipient: name one in the target or in the account's `to`", "unknown_target"
     end
-    local refused
-    for _, entry in ipairs(to) do
-      if not entry.refused then
-        refused = nil
-        break
-      end
-      refused = refused or entry.refused
-    end
+    local refused = refused_all(to)
     if refused then
       return nil, refused.error, refused.code
     end
     local headers
-    headers, message, code = headers_of(delivery, sender, to, copied)
+    headers, message, code = mail.header(delivery, common.sender, to, copied.cc)
     if not headers then
       return nil, message, code
     end
     local plain, html = contents_of(delivery)
-    local return_path = account.return_path and addresses.parse(account.return_path, "return_path")
+    local server = common.server
     return {
       host = server.host, port = server.port, security = server.security,
       auth = account.auth or server.user and account.password and "plain" or "none",
       user = server.user, password = account.password,
-      from = (return_path or sender).address,
-      recipients = (envelope_of(to, copied.cc, copied.bcc)),
+      from = common.bounces,
+      recipients = #to == 1 and copied == NO_COPIES and { to[1].address } or (envelope_of(to, copied)),
       headers = headers, text = plain, html = html, attachments = delivery.attachments,
       dsn = account.dsn, hello = account.hello, verify = account.verify, ca_file = account.ca_file,
       timeout = account.timeout, connect_timeout = account.connect_timeout,
@@ -550,12 +448,15 @@ return {
 
   -- Each recipient's own reply decides; the mail as a whole was taken only when the server said so at the end.
   response = function(response, delivery)
-    local to, copied = addressed(delivery), copies(delivery)
-    local _, place = envelope_of(to, copied.cc, copied.bcc)
     local replies, results = response.replies or {}, {}
-    local status = response.status or 0
-    local queue_id = (response.text or ""):match("[Qq]ueued as ([%w._-]+)")
-    local provider_id = queue_id or message_id(delivery, sender_of(delivery.account))
+    local status, said = response.status or 0, response.text or ""
+    local queue_id = said:find("ueued as ", 1, true) and said:match("[Qq]ueued as ([%w._-]+)")
+    local provider_id = queue_id or mail.id(delivery, common_of(delivery.account).sender)
+    if #delivery.recipients == 1 and took_all(status, replies) then
+      return result.smtp(status, said, provider_id)
+    end
+    local to, copied = addressed(delivery), copies(delivery)
+    local _, place = envelope_of(to, copied)
 
     local function of(entry)
       if entry.refused then
@@ -565,14 +466,14 @@ return {
       if reply and (reply.code < 200 or reply.code >= 300) then
         return result.smtp(reply.code, reply.text)
       end
-      return result.smtp(status, response.text, provider_id)
+      return result.smtp(status, said, provider_id)
     end
 
     for index, entry in ipairs(to) do
       results[index] = of(entry)
     end
     if #to == 0 then
-      results[1] = result.smtp(status, response.text, provider_id)
+      results[1] = result.smtp(status, said, provider_id)
     end
     -- A copy that was refused has no result of its own; who asked for it is told all the same.
     for _, entries in ipairs { copied.cc, copied.bcc } do

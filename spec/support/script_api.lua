@@ -126,7 +126,7 @@ end
 
 local modules = { json = json, crypto = crypto, markdown = markdown, task = task }
 local files = {}
-for _, name in ipairs { "address", "result", "text", "url" } do
+for _, name in ipairs { "address", "mail", "result", "text", "url" } do
   files[name] = "scripts/lib/" .. name .. ".lua"
 end
 
