@@ -12,7 +12,7 @@
 #include "platforms/transports/mail.h"
 #include "platforms/transports/mail_header.h"
 
-enum { HEADER_NAME_MAX = 60, CONTENT_ID_MAX = 200 };
+enum { HEADER_NAME_MAX = 60, CONTENT_ID_MAX = 200, HEADERS_USUAL = 512 };
 
 typedef struct attachment {
     nh_span name, content_type, content, path, inline_id;
@@ -56,21 +56,21 @@ static nh_err append(struct curl_slist **list, nh_text *line, nh_error *error) {
 
 /* ------------------------------------------------------------------ headers */
 
-static nh_err put_header(composer *to, bool whole, nh_error *error) {
-    nh_text *line = &to->scratch;
+/* A line of the mail that is written whole, or of the list that libcurl gets. */
+static nh_err put_header(composer *to, bool whole, const nh_pair *pair, nh_error *error) {
+    nh_text *line = whole ? &to->made->whole : &to->scratch;
+    if (!whole)
+        nh_text_clear(line);
+    nh_mail_header_put(line, pair->name, pair->value);
     if (!whole)
         return append(&to->made->headers, line, error);
-    nh_text_puts(line, "\r\n");
-    return nh_text_put(&to->made->whole, line->bytes, line->length) && !line->failed
-               ? NH_OK
-               : out_of_memory(error);
+    return nh_text_puts(line, "\r\n") && !line->failed ? NH_OK : out_of_memory(error);
 }
 
 static nh_err put_headers(composer *to, bool whole, nh_error *error) {
     static const char *const ours[] = {"MIME-Version", "Content-Type", "Content-Transfer-Encoding",
                                        "Content-Disposition"};
     const nh_value *headers = to->mail->headers;
-    nh_text *line = &to->scratch;
     for (size_t i = 0; i < nh_value_count(headers); i++) {
         nh_pair pair;
         nh_err failed = nh_fields_pair(headers, i, "headers", &pair, error);
@@ -85,9 +85,7 @@ static nh_err put_headers(composer *to, bool whole, nh_error *error) {
             return nh_fields_fail(error, NH_E_INVALID,
                                   "headers.%.*s: control characters are not allowed there",
                                   (int)pair.name.length, pair.name.bytes);
-        nh_text_clear(line);
-        nh_mail_header_put(line, pair.name, pair.value);
-        failed = put_header(to, whole, error);
+        failed = put_header(to, whole, &pair, error);
         if (failed)
             return failed;
     }
@@ -281,6 +279,7 @@ static size_t read_whole(char *to, size_t size, size_t count, void *user) {
 static nh_err set_whole(composer *to, nh_error *error) {
     nh_text *whole = &to->made->whole;
     nh_text_init(whole, SIZE_MAX);
+    nh_text_reserve(whole, HEADERS_USUAL + to->lines.length);
     nh_err failed = put_headers(to, true, error);
     if (failed)
         return failed;
@@ -302,6 +301,7 @@ static bool is_simple(composer *to) {
     const nh_mail *mail = to->mail;
     if (mail->html.bytes || nh_value_count(mail->attachments) > 0)
         return false;
+    nh_text_reserve(&to->lines, mail->text.length + mail->text.length / 32);
     nh_mail_lines_put(&to->lines, mail->text);
     const nh_span lines = {to->lines.bytes, to->lines.length};
     return !to->lines.failed && strcmp(nh_mail_encoding(lines), "7bit") == 0;

@@ -341,17 +341,36 @@ static bool is_address_header(nh_span name) {
     return false;
 }
 
+/* Most are one line with nothing to be encoded: plain words, or an address alone. */
+static bool is_line(nh_span name, nh_span value, bool addresses) {
+    if (value.length == 0 || name.length + 2 + value.length > COLUMNS)
+        return false;
+    for (size_t i = 0; i < value.length; i++) {
+        unsigned char c = (unsigned char)value.bytes[i];
+        bool fine =
+            addresses ? is_alnum(c) || c == '@' || c == '.' || c == '-' || c == '_'
+                      : c >= 0x20 && c <= 0x7E && !(c == '?' && i > 0 && value.bytes[i - 1] == '=');
+        if (!fine)
+            return false;
+    }
+    return true;
+}
+
 void nh_mail_header_put(nh_text *out, nh_span name, nh_span value) {
     line to = {out, 0, name.length + 2};
+    bool addresses = is_address_header(name);
     raw_put(&to, name.bytes, name.length);
     raw_put(&to, ":", 1);
     value = trim(value);
-    if (is_address_header(name)) {
+    if (is_line(name, value, addresses)) {
+        raw_put(&to, " ", 1);
+        raw_put(&to, value.bytes, value.length);
+    } else if (addresses) {
         addresses_put(&to, value);
-        return;
+    } else {
+        raw_put(&to, " ", 1);
+        text_put(&to, value);
     }
-    raw_put(&to, " ", 1);
-    text_put(&to, value);
 }
 
 /* --------------------------------------------------------------- parameters */
@@ -430,28 +449,57 @@ void nh_mail_param_put_words(nh_text *out, const char *name, nh_span value) {
 
 /* --------------------------------------------------------------------- body */
 
+/* What ends a line at or behind `at`; the end when nothing does. */
+static const char *line_end(const char *at, const char *end) {
+    const char *feed = memchr(at, '\n', (size_t)(end - at));
+    const char *stop = feed ? feed : end;
+    const char *carriage = memchr(at, '\r', (size_t)(stop - at));
+    return carriage ? carriage : stop;
+}
+
 void nh_mail_lines_put(nh_text *out, nh_span text) {
-    size_t begin = 0;
-    for (size_t i = 0; i < text.length; i++) {
-        if (text.bytes[i] != '\r' && text.bytes[i] != '\n')
-            continue;
-        nh_text_put(out, text.bytes + begin, i - begin);
+    const char *at = text.bytes, *end = text.bytes + text.length;
+    while (at < end) {
+        const char *stop = line_end(at, end);
+        nh_text_put(out, at, (size_t)(stop - at));
+        if (stop == end)
+            return;
         nh_text_puts(out, "\r\n");
-        if (text.bytes[i] == '\r' && i + 1 < text.length && text.bytes[i + 1] == '\n')
-            i++;
-        begin = i + 1;
+        at = stop + (stop[0] == '\r' && end - stop > 1 && stop[1] == '\n' ? 2 : 1);
     }
-    nh_text_put(out, text.bytes + begin, text.length - begin);
+}
+
+/* Bytes of a line that are neither plain ASCII nor a tab. Eight at once where they are plain: what
+ * is below a space, or the last of them or above, sets a top bit. */
+static size_t count_escaped(const char *at, const char *end) {
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    size_t count = 0;
+    while (at < end) {
+        uint64_t eight;
+        if (end - at >= 8) {
+            memcpy(&eight, at, 8);
+            if (((eight | (eight + ones) | (eight - ones * 0x20)) & tops) == 0) {
+                at += 8;
+                continue;
+            }
+        }
+        for (const char *stop = end - at < 8 ? end : at + 8; at < stop; at++) {
+            unsigned char c = (unsigned char)*at;
+            count += c > 0x7E || (c < 0x20 && c != '\t');
+        }
+    }
+    return count;
 }
 
 const char *nh_mail_encoding(nh_span text) {
-    size_t escaped = 0, column = 0, longest = 0;
-    for (size_t i = 0; i < text.length; i++) {
-        unsigned char c = (unsigned char)text.bytes[i];
-        bool line_end = c == '\r' || c == '\n';
-        escaped += !line_end && (c > 0x7E || (c < 0x20 && c != '\t'));
-        column = line_end ? 0 : column + 1;
+    size_t escaped = 0, longest = 0;
+    const char *at = text.bytes, *end = text.bytes + text.length;
+    while (at < end) {
+        const char *stop = line_end(at, end);
+        size_t column = (size_t)(stop - at);
+        escaped += count_escaped(at, stop);
         longest = column > longest ? column : longest;
+        at = stop == end ? end : stop + 1;
     }
     if (escaped == 0 && longest <= 900)
         return "7bit";

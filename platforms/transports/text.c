@@ -40,6 +40,11 @@ static inline bool reserve(nh_text *text, size_t need) {
     return need < text->capacity || enlarge(text, need);
 }
 
+void nh_text_reserve(nh_text *text, size_t length) {
+    if (length <= text->limit && text->length <= text->limit - length)
+        (void)reserve(text, text->length + length);
+}
+
 char *nh_text_grow(nh_text *text, size_t length) {
     if (length > text->limit || text->length > text->limit - length) {
         text->over = text->failed = true;

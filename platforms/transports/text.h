@@ -27,6 +27,9 @@ void nh_text_term(nh_text *text);
 /* Empties it and forgets failures; the memory is kept for the next use. */
 void nh_text_clear(nh_text *text);
 
+/* Makes room for so many more bytes, where that is known: one growth instead of some. What finds no
+ * room is lost when it is put. */
+void nh_text_reserve(nh_text *text, size_t length);
 /* Appends so many bytes that the caller writes now; NULL when they are lost. */
 char *nh_text_grow(nh_text *text, size_t length);
 /* Append all or nothing. Return false when the bytes were lost (see `over` and `failed`). */

@@ -26,6 +26,33 @@ static void leaves_plain_text_alone(void) {
     CHECK_STR(header("Subject", "Hello,  world: 3 < 4"), "Subject: Hello,  world: 3 < 4");
     CHECK_STR(header("Subject", ""), "Subject: ");
     CHECK_STR(header("To", "a@b, C D <c@d>"), "To: a@b, C D <c@d>");
+    CHECK_STR(header("To", "a-b_c.d@e"), "To: a-b_c.d@e");
+    CHECK_STR(header("Subject", "what = ? is that"), "Subject: what = ? is that");
+}
+
+/* A line of 78 columns is whole, one of 79 is folded. */
+static void folds_where_a_line_is_full(void) {
+    char value[72] = "", wanted[96];
+    memset(value, 'x', 69);
+    value[60] = ' ';
+    snprintf(wanted, sizeof wanted, "Subject: %s", value);
+    CHECK_STR(header("Subject", value), wanted);
+    value[69] = 'x';
+    snprintf(wanted, sizeof wanted, "Subject: %.60s\r\n%s", value, value + 60);
+    CHECK_STR(header("Subject", value), wanted);
+}
+
+static const char *lines(const char *text) {
+    nh_text_clear(&out);
+    nh_mail_lines_put(&out, span(text));
+    return nh_text_string(&out);
+}
+
+static void ends_every_line_alike(void) {
+    CHECK_STR(lines("a\nb\r\nc\rd"), "a\r\nb\r\nc\r\nd");
+    CHECK_STR(lines("\r\r\n\n\n\r"), "\r\n\r\n\r\n\r\n\r\n");
+    CHECK_STR(lines("no end"), "no end");
+    CHECK_STR(lines(""), "");
 }
 
 static void encodes_only_what_needs_it(void) {
@@ -121,7 +148,20 @@ static void chooses_an_encoding(void) {
     CHECK_STR(nh_mail_encoding(span("plain\r\n")), "7bit");
     CHECK_STR(nh_mail_encoding(span("mostly plain, caf\xC3\xA9\r\n")), "quoted-printable");
     CHECK_STR(nh_mail_encoding(span("\xE6\xB5\x8B\xE8\xAF\x95")), "base64");
+    CHECK_STR(nh_mail_encoding(span("a\ttab, and all of it ~plain~")), "7bit");
+    for (int c = 1; c < 256; c++) /* wherever it stands in eight bytes */
+        for (size_t at = 0; at < 16; at++) {
+            char text[] = "sixteen bytes -- and some more, so that one is few";
+            bool plain = (c >= 0x20 && c <= 0x7E) || c == '\t' || c == '\r' || c == '\n';
+            text[at] = (char)c;
+            CHECK_STR(nh_mail_encoding(span(text)), plain ? "7bit" : "quoted-printable");
+        }
     static char longest[2000];
+    memset(longest, 'x', 900);
+    CHECK_STR(nh_mail_encoding(span(longest)), "7bit");
+    longest[900] = '\n';
+    memset(longest + 901, 'x', 901);
+    CHECK_STR(nh_mail_encoding(span(longest)), "quoted-printable");
     memset(longest, 'x', sizeof longest - 1);
     CHECK_STR(nh_mail_encoding(span(longest)), "quoted-printable");
 }
@@ -137,6 +177,8 @@ static void counts_lost_bytes(void) {
 int main(void) {
     nh_text_init(&out, SIZE_MAX);
     RUN(leaves_plain_text_alone);
+    RUN(folds_where_a_line_is_full);
+    RUN(ends_every_line_alike);
     RUN(encodes_only_what_needs_it);
     RUN(encodes_display_names_only);
     RUN(folds_and_keeps_characters_whole);
