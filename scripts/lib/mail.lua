@@ -1,4 +1,4 @@
--- mail: the header of a mail (RFC 5322), as the e-mail adapter gives it to the transport: a list of { name =, value = } in UTF-8,
+-- mail: the header of a mail (RFC 5322), as the e-mail adapter gives it to the transport: a list of { name, value } in UTF-8,
 -- not encoded and not folded. Nothing that holds a control character gets into it; errors name the field.
 
 local addresses, text = require "address", require "text"
@@ -38,7 +38,7 @@ local function line(name, value, field)
   if value:find("%c") then
     return nil, (field or name) .. ": holds a control character, which a mail's header must not", "invalid"
   end
-  return { name = name, value = value }
+  return { name, value }
 end
 
 -- What all mails of a sender have in common, { address =, name = }: its line, and the domain of their ids; or nil, message, code.
@@ -125,9 +125,9 @@ local function add_wishes(headers, account, options)
     if not value then
       return nil, message, "invalid"
     end
-    headers[#headers + 1] = { name = "List-Unsubscribe", value = value }
+    headers[#headers + 1] = { "List-Unsubscribe", value }
     if one_click then
-      headers[#headers + 1] = { name = "List-Unsubscribe-Post", value = "List-Unsubscribe=One-Click" }
+      headers[#headers + 1] = { "List-Unsubscribe-Post", "List-Unsubscribe=One-Click" }
     end
   end
   for _, more in pairs { account.headers, options.headers } do
@@ -159,9 +159,9 @@ function M.header(delivery, sender, to, copied)
   if not subject then
     return nil, message, code
   end
-  local headers = { sender.from, { name = "To", value = shown(to) } }
+  local headers = { sender.from, { "To", shown(to) } }
   if #copied > 0 then
-    headers[3] = { name = "Cc", value = addresses.join(copied) }
+    headers[3] = { "Cc", addresses.join(copied) }
   end
   local reply_to = options.reply_to or account.reply_to
   if reply_to then
@@ -170,16 +170,16 @@ function M.header(delivery, sender, to, copied)
     if not entry then
       return nil, message, "invalid"
     end
-    headers[#headers + 1] = { name = "Reply-To", value = addresses.write(entry) }
+    headers[#headers + 1] = { "Reply-To", addresses.write(entry) }
   end
   local count = #headers
   headers[count + 1] = subject
-  headers[count + 2] = { name = "Date", value = rfc5322_date(delivery.now) }
-  headers[count + 3] = { name = "Message-ID", value = M.id(delivery, sender) }
+  headers[count + 2] = { "Date", rfc5322_date(delivery.now) }
+  headers[count + 3] = { "Message-ID", M.id(delivery, sender) }
   local priority = PRIORITY[delivery.message.priority]
   if priority then
     for _, pair in ipairs(priority) do
-      headers[#headers + 1] = { name = pair[1], value = pair[2] }
+      headers[#headers + 1] = pair
     end
   end
   if account.list_unsubscribe or account.list_unsubscribe_post or account.headers or next(options) then
