@@ -184,7 +184,7 @@ static nh_progress advance(nh_strand *s, int job, nh_error *error) {
             return NH_FAILED_JOB;
         if (s->waits) /* for its account's rate */
             return NH_WAITS;
-        double seconds = lua_tonumber(L, -STEP_RESULTS);
+        double seconds;
         switch (lua_type(L, -STEP_RESULTS)) {
         case LUA_TNIL:
             return NH_ENDED;
@@ -193,6 +193,7 @@ static nh_progress advance(nh_strand *s, int job, nh_error *error) {
             s->owner->after = lua_toboolean(L, -STEP_RESULTS + 1);
             return NH_ENDED;
         case LUA_TNUMBER:
+            seconds = lua_tonumber(L, -STEP_RESULTS); /* of a text it would cost a try to read it */
             if (seconds > 0 && vm->setup.host->sleep(&s->op, seconds, error) != NH_OK)
                 return NH_FAILED_JOB;
             if (seconds > 0)
