@@ -304,6 +304,22 @@ end
 
 ----------------------------------------------------------------- adapter
 
+local shared = setmetatable({}, { __mode = "k" }) -- by account: the request of all its messages, but for the body
+
+local function request_of(account)
+  local request = shared[account]
+  if not request then
+    request = {
+      method = "POST", url = account.webhook_url or account.base_url .. account.token,
+      headers = { ["Content-Type"] = "application/json; charset=utf-8" },
+      timeout = account.timeout, connect_timeout = account.connect_timeout,
+      verify = account.verify, ca_file = account.ca_file, proxy = account.proxy,
+    }
+    shared[account] = request
+  end
+  return request
+end
+
 return {
   summary = "Groups of Feishu, by a custom bot",
   docs = "https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot",
@@ -400,14 +416,7 @@ return {
     if #body > MAX_REQUEST then
       return nil, ("the request has %d bytes, %d are allowed"):format(#body, MAX_REQUEST), "too_large"
     end
-    return {
-      method = "POST",
-      url = account.webhook_url or account.base_url .. account.token,
-      headers = { ["Content-Type"] = "application/json; charset=utf-8" },
-      body = body,
-      timeout = account.timeout, connect_timeout = account.connect_timeout,
-      verify = account.verify, ca_file = account.ca_file, proxy = account.proxy,
-    }
+    return request_of(account), body
   end,
 
   response = function(response)

@@ -228,10 +228,19 @@ end
 
 ----------------------------------------------------------------- adapter
 
-local function http(account, request)
-  request.method = "POST"
-  request.timeout, request.connect_timeout = account.timeout, account.connect_timeout
-  request.verify, request.ca_file, request.proxy = account.verify, account.ca_file, account.proxy
+local shared = setmetatable({}, { __mode = "k" }) -- by account: the request of all its messages, but for the body
+
+local function request_of(account)
+  local request = shared[account]
+  if not request then
+    request = {
+      method = "POST", url = account.webhook_url or account.api_url .. "chat.postMessage", bearer = account.token,
+      headers = { ["Content-Type"] = "application/json; charset=utf-8" },
+      timeout = account.timeout, connect_timeout = account.connect_timeout,
+      verify = account.verify, ca_file = account.ca_file, proxy = account.proxy,
+    }
+    shared[account] = request
+  end
   return request
 end
 
@@ -348,19 +357,10 @@ return {
     else
       payload.channel = account.channel
     end
-    local headers = { ["Content-Type"] = "application/json; charset=utf-8" }
-    if account.webhook_url then
-      return http(account, { url = account.webhook_url, headers = headers, body = json.encode(payload) })
-    end
-    if not payload.channel then
+    if account.token and not payload.channel then
       return nil, "a bot token needs a channel: name one in the target or in the account's `channel`", "unknown_target"
     end
-    return http(account, {
-      url = account.api_url .. "chat.postMessage",
-      headers = headers,
-      bearer = account.token,
-      body = json.encode(payload),
-    })
+    return request_of(account), json.encode(payload)
   end,
 
   response = function(response, delivery)

@@ -228,4 +228,13 @@ function M.parse(adapter, text)
   return adapter.parse(parsed)
 end
 
+-- The request that an adapter builds, with the body that stands beside it in it: as it is sent; or nil, message, code.
+function M.request(adapter, fields)
+  local built, body, code = adapter.request(M.delivery(adapter, fields))
+  if not built then
+    return nil, body, code
+  end
+  return setmetatable({ body = body }, { __index = built })
+end
+
 return M

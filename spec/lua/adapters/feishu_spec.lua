@@ -9,7 +9,7 @@ for name, host in pairs { feishu = "https://open.feishu.cn", lark = "https://ope
 
   local function request(fields)
     fields.account = fields.account or { token = "t-1" }
-    return adapter.request(api.delivery(adapter, fields))
+    return api.request(adapter, fields)
   end
 
   local function payload(fields)

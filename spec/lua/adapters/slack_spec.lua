@@ -6,7 +6,7 @@ local HOOK, BOT = { webhook_url = "https://hooks.slack.com/services/T/B/C" }, { 
 
 local function request(fields)
   fields.account = fields.account or HOOK
-  return slack.request(api.delivery(slack, fields))
+  return api.request(slack, fields)
 end
 
 local function payload(fields)

@@ -7,11 +7,7 @@ local URL = "https://hooks.example/in?room=1"
 
 local function request(fields)
   fields.account = fields.account or { url = URL }
-  local built, body, code = webhook.request(api.delivery(webhook, fields))
-  if not built then
-    return nil, body, code
-  end
-  return setmetatable({ body = body }, { __index = built }) -- as it is sent
+  return api.request(webhook, fields)
 end
 
 local function check(options)

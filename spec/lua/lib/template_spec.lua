@@ -351,11 +351,11 @@ describe("a value in markdown", function()
     local json = api.require "json"
     local value = "<!channel> *b* `c` & <at user_id=\"all\"></at>"
     local made = template.render(compile { format = "markdown", body = "**S** {{ x }}" }, { variables = { x = value } })
-    local request = slack.request(api.delivery(slack, { body = made.body, format = made.format,
-      account = { webhook_url = "https://hooks.slack.com/services/a/b/c" } }))
+    local request = api.request(slack, { body = made.body, format = made.format,
+      account = { webhook_url = "https://hooks.slack.com/services/a/b/c" } })
     assert.equal("*S* &lt;!channel&gt; *b* `c` &amp; &lt;at user_id=\"all\"&gt;&lt;/at&gt;", json.decode(request.body).attachments[1].text)
     made = template.render(compile { body = "{{ x }}" }, { variables = { x = value } })
-    request = feishu.request(api.delivery(feishu, { body = made.body, format = made.format, account = { token = "t" } }))
+    request = api.request(feishu, { body = made.body, format = made.format, account = { token = "t" } })
     assert.is_nil(request.body:find("<at", 1, true))
   end)
 end)
