@@ -10,9 +10,10 @@
  * state that has outgrown SMALL_REGIONS gets huge pages where the kernel has them: on a virtual
  * machine the faults of a fresh table cost more than all else that making it does.
  *
- * A block's size is rounded up to a multiple of 8, or of 32 above FINE_MOST; nothing else is added,
- * where malloc adds 8 and rounds up to 16. Making and freeing one are some ten instructions each.
- * With AddressSanitizer every block is malloc's, so that it sees the edges of each.
+ * A block's size is rounded up to a multiple of 8, or of 32 above NH_SLAB_FINE_MOST; nothing else
+ * is added, where malloc adds 8 and rounds up to 16. Making and freeing one are some ten
+ * instructions each. With AddressSanitizer every block is malloc's, so that it sees the edges of
+ * each.
  */
 #include "runtime/core/slab.h"
 
@@ -24,9 +25,6 @@
 
 #include "runtime/core/map.h"
 
-#define CHUNK_BYTES ((size_t)NH_BLOCK / REGION_CHUNKS)
-
-enum { FINE = 8, FINE_MOST = 256, COARSE = 32 };
 enum {
     REGION_CHUNKS = 64, /* a region, a block of memory, has a bit for each */
     SPARE_MOST = 128,
@@ -41,39 +39,16 @@ struct nh_slab_region {
     nh_slab_region *next, *prev;
 };
 
-struct nh_slab_chunk {
-    nh_slab_region *region;
-    void *freed;    /* blocks that came back; each begins with the address of the next */
-    uint32_t fresh; /* offset of the first block that was never handed out */
-    uint32_t used;  /* blocks that are out */
-    uint32_t size;  /* of a block */
-    uint32_t class;
-    nh_slab_chunk *next, *prev; /* of those with a free block; not linked when there is none */
-};
-
-#if defined(__SANITIZE_ADDRESS__)
-static bool is_small(size_t size) {
-    (void)size;
-    return false;
-}
-#else
-static bool is_small(size_t size) {
-    return size > 0 && size <= NH_SLAB_BLOCK_MOST;
-}
-#endif
-
-static unsigned class_of(size_t size) {
-    return (unsigned)(size <= FINE_MOST ? (size - 1) / FINE
-                                        : (size - 1 - FINE_MOST) / COARSE + FINE_MOST / FINE);
-}
-
 static uint32_t size_of(unsigned class) {
-    return class < FINE_MOST / FINE ? (class + 1) * FINE
-                                    : FINE_MOST + (class + 1 - FINE_MOST / FINE) * COARSE;
+    enum { FINE = NH_SLAB_FINE_MOST / NH_SLAB_FINE };
+    return class < FINE ? (class + 1) * NH_SLAB_FINE
+                        : NH_SLAB_FINE_MOST + (class + 1 - FINE) * NH_SLAB_COARSE;
 }
 
-_Static_assert(NH_SLAB_CLASSES == FINE_MOST / FINE + (NH_SLAB_BLOCK_MOST - FINE_MOST) / COARSE,
+_Static_assert(NH_SLAB_CLASSES == NH_SLAB_FINE_MOST / NH_SLAB_FINE +
+                                      (NH_SLAB_BLOCK_MOST - NH_SLAB_FINE_MOST) / NH_SLAB_COARSE,
                "a class for each size");
+_Static_assert(NH_SLAB_CHUNK *REGION_CHUNKS == NH_BLOCK, "a region is a block");
 
 /* ----------------------------------------------------------------- regions */
 
@@ -111,7 +86,7 @@ static void drop_region(nh_slab *slab, nh_slab_region *region) {
 /* ------------------------------------------------------------------ chunks */
 
 static nh_slab_chunk *chunk_of(void *block) {
-    return (nh_slab_chunk *)((uintptr_t)block & ~(uintptr_t)(CHUNK_BYTES - 1));
+    return (nh_slab_chunk *)((uintptr_t)block & ~(uintptr_t)(NH_SLAB_CHUNK - 1));
 }
 
 static void link_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
@@ -130,7 +105,7 @@ static void unlink_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
 }
 
 static bool is_full(const nh_slab_chunk *chunk) {
-    return !chunk->freed && chunk->fresh + chunk->size > CHUNK_BYTES;
+    return !chunk->freed && chunk->fresh + chunk->size > NH_SLAB_CHUNK;
 }
 
 static nh_slab_chunk *take_chunk(nh_slab *slab, unsigned class) {
@@ -146,7 +121,7 @@ static nh_slab_chunk *take_chunk(nh_slab *slab, unsigned class) {
         slab->kept_chunks--;
     region->free &= ~bit;
     region->kept &= ~bit;
-    nh_slab_chunk *chunk = (nh_slab_chunk *)(void *)(region->first + (size_t)index * CHUNK_BYTES);
+    nh_slab_chunk *chunk = (nh_slab_chunk *)(void *)(region->first + (size_t)index * NH_SLAB_CHUNK);
     *chunk = (nh_slab_chunk){
         .region = region, .fresh = sizeof *chunk, .size = size_of(class), .class = class};
     link_chunk(slab, chunk);
@@ -160,7 +135,7 @@ static void trim(nh_slab *slab, nh_slab_region *region) {
         int from = __builtin_ctzll(region->kept);
         uint64_t after = ~(region->kept >> from);
         int count = after ? __builtin_ctzll(after) : REGION_CHUNKS;
-        madvise(region->first + (size_t)from * CHUNK_BYTES, (size_t)count * CHUNK_BYTES,
+        madvise(region->first + (size_t)from * NH_SLAB_CHUNK, (size_t)count * NH_SLAB_CHUNK,
                 MADV_DONTNEED);
         region->kept &= ~(ALL_FREE >> (REGION_CHUNKS - count) << from);
     }
@@ -168,7 +143,7 @@ static void trim(nh_slab *slab, nh_slab_region *region) {
 
 static void give_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
     nh_slab_region *region = chunk->region;
-    uint64_t bit = (uint64_t)1 << ((size_t)((char *)chunk - region->first) / CHUNK_BYTES);
+    uint64_t bit = (uint64_t)1 << ((size_t)((char *)chunk - region->first) / NH_SLAB_CHUNK);
     unlink_chunk(slab, chunk);
     region->free |= bit;
     region->kept |= bit;
@@ -187,8 +162,8 @@ static void give_chunk(nh_slab *slab, nh_slab_chunk *chunk) {
 
 /* ------------------------------------------------------------------ blocks */
 
-static void *take(nh_slab *slab, size_t size) {
-    unsigned class = class_of(size);
+void *nh_slab_take(nh_slab *slab, size_t size) {
+    unsigned class = nh_slab_class(size);
     nh_slab_chunk *chunk = slab->partial[class];
     if (!chunk && !(chunk = take_chunk(slab, class)))
         return NULL;
@@ -205,7 +180,11 @@ static void *take(nh_slab *slab, size_t size) {
     return block;
 }
 
-static void give(nh_slab *slab, void *block) {
+void nh_slab_give(nh_slab *slab, void *block, size_t size) {
+    if (!nh_slab_holds(size)) {
+        free(block);
+        return;
+    }
     nh_slab_chunk *chunk = chunk_of(block);
     if (is_full(chunk))
         link_chunk(slab, chunk);
@@ -215,30 +194,24 @@ static void give(nh_slab *slab, void *block) {
         give_chunk(slab, chunk);
 }
 
-static void release(nh_slab *slab, void *block, size_t size) {
-    if (is_small(size))
-        give(slab, block);
-    else
-        free(block);
-}
-
-void *nh_slab_realloc(nh_slab *slab, void *block, size_t osize, size_t nsize) {
+void *nh_slab_move(nh_slab *slab, void *block, size_t osize, size_t nsize) {
     if (nsize == 0) {
         if (block)
-            release(slab, block, osize);
+            nh_slab_give(slab, block, osize);
         return NULL;
     }
     if (!block)
-        return is_small(nsize) ? take(slab, nsize) : malloc(nsize);
-    if (!is_small(osize) && !is_small(nsize))
+        return nh_slab_holds(nsize) ? nh_slab_take(slab, nsize) : malloc(nsize);
+    if (!nh_slab_holds(osize) && !nh_slab_holds(nsize))
         return realloc(block, nsize);
-    if (is_small(osize) && is_small(nsize) && class_of(osize) == class_of(nsize))
+    if (nh_slab_holds(osize) && nh_slab_holds(nsize) &&
+        nh_slab_class(osize) == nh_slab_class(nsize))
         return block;
-    void *moved = is_small(nsize) ? take(slab, nsize) : malloc(nsize);
+    void *moved = nh_slab_holds(nsize) ? nh_slab_take(slab, nsize) : malloc(nsize);
     if (!moved)
         return NULL;
     memcpy(moved, block, osize < nsize ? osize : nsize);
-    release(slab, block, osize);
+    nh_slab_give(slab, block, osize);
     return moved;
 }
 

@@ -21,10 +21,16 @@ end
 
 local NOBODY = json.array {} -- read only
 
+local same -- the target that was shown as it is last: it comes again as a rule
+
 local function is_shown(targets)
   for index = 1, #targets do
-    if target.shown(targets[index]) ~= targets[index] then
-      return false
+    local each = targets[index]
+    if each ~= same then
+      if target.shown(each) ~= each then
+        return false
+      end
+      same = each
     end
   end
   return true

@@ -35,8 +35,11 @@ local telling = require "telling"
 
 local M = {}
 
+local NONE = {} -- read only
+
 local prepared
 local loaded -- the rules; nil when there are none
+local asks_scripts -- whether finding out who is told may run code of theirs
 
 M.prepare = config.prepare
 
@@ -83,6 +86,7 @@ function M.setup(given, on_problem)
   choice.on_call(sending.send)
   sending.setup(given)
   loaded = rules.load(sending.send, platform.known(), on_problem)
+  asks_scripts = #loaded.resolvers > 0 or loaded.matcher and loaded.matcher.raises
   target.setup(given, #loaded.resolvers > 0 and resolver or nil)
   letters.setup(loaded)
   delivery.setup(given, loaded)
@@ -152,7 +156,6 @@ local function limit_time(context, plans)
   end
 end
 
-local NONE = {} -- read only
 local OWN = { {} } -- what no route decides: the message's own targets
 
 local function plans_for(context)
@@ -187,7 +190,7 @@ local function take(context)
     if loaded then
       message.metadata = message.metadata or {} -- so that rules may ask for a field of it
       message.priority = message.priority or "normal"
-      context.files = content.files(message) -- rules can name no other ones
+      context.files = message.attachments and content.files(message) or NONE -- rules can name no other ones
     end
     callback.check(context)
   end
@@ -213,7 +216,7 @@ end
 
 -- The same of one that rules decide about; nil when a route does more than that, and then context.plans are its routes.
 local function planned_jobs(context, message)
-  if #loaded.resolvers > 0 or loaded.matcher and loaded.matcher.raises then
+  if asks_scripts then
     return nil
   end
   local plans = plans_for(context)
