@@ -30,6 +30,7 @@ typedef struct nh_http_exchange {
 struct nh_http_connection {
     nh_multi_job job; /* its libcurl handle, and its place among the connections */
     nh_watch watch;   /* for reading, all its life */
+    nh_deferred turn; /* to write its request, after all that the worker has to do now */
     nh_timer timer;   /* never later than what it must not miss; may fire for nothing */
     nh_http_origin *origin;
     struct nh_http_direct *direct; /* whose it is */

@@ -5,9 +5,11 @@
  *     start → a connection that rests ─────────────────────> write → read … → done
  *           → else a new one: (a place) → it is opened ─────┘
  *
- * A request is written at once, whole if the socket takes it; what it does not take follows when it
- * is writable. Reading stays armed all the time, so an answer that comes early is heard; it ends
- * the exchange, and with it a connection that has not got all of the request.
+ * A request is written when the worker has done all else that there is to do, together with the
+ * others of this turn: the peer is woken once for them, and not for each in the middle of our work
+ * on the next. It goes whole if the socket takes it; what it does not take follows when it is
+ * writable. Reading stays armed all the time, so an answer that comes early is heard; it ends the
+ * exchange, and with it a connection that has not got all of the request.
  *
  * Nothing is sent twice that may have been acted on. Before a connection is used again it is looked
  * at, and left when the peer has closed it; if not one byte of the request can be written the next
@@ -58,6 +60,10 @@ static nh_http_connection *of_watch(nh_watch *watch) {
     return (nh_http_connection *)(void *)((char *)watch - offsetof(nh_http_connection, watch));
 }
 
+static nh_http_connection *of_turn(nh_deferred *turn) {
+    return (nh_http_connection *)(void *)((char *)turn - offsetof(nh_http_connection, turn));
+}
+
 static nh_http_connection *of_timer(nh_timer *timer) {
     return (nh_http_connection *)(void *)((char *)timer - offsetof(nh_http_connection, timer));
 }
@@ -94,6 +100,7 @@ static void give_reply(nh_http_direct *direct, nh_http_reply *reply) {
 /* ------------------------------------------------------------ the two ends */
 
 static void begin(nh_http_connection *own);
+static void move_on(nh_http_connection *own);
 
 /* The connection has nothing to do: it serves who waits, or rests. */
 static void release(nh_http_connection *own) {
@@ -305,6 +312,11 @@ static void on_ready(nh_watch *watch, unsigned events) {
             nh_http_pool_close(own->direct->pool, own);
         return;
     }
+    if (own->used && nh_is_deferred(&own->turn)) { /* this cannot be the answer */
+        if (hangup || !nh_http_connection_rests(own))
+            move_on(own);
+        return;
+    }
     if ((events & NH_READABLE || hangup) && !read_some(own, hangup))
         return;
     if (events & NH_WRITABLE && own->exchange.writing)
@@ -333,63 +345,68 @@ static nh_err compose(nh_http_direct *direct, nh_http_exchange *exchange, nh_err
     return head->failed ? nh_fields_fail(error, NH_E_INTERNAL, "out of memory") : NH_OK;
 }
 
-/* Without TLS what the socket takes at once is never copied. */
-static CURLcode write_first(nh_http_connection *own) {
-    nh_http_exchange *exchange = &own->exchange;
-    const nh_text *head = &own->direct->http->head;
-    size_t at = 0;
-    nh_text_clear(&own->out);
-    if (!own->tls) {
-        CURLcode code;
-        ssize_t count = nh_http_connection_send(own, head->bytes, head->length, &code);
-        if (count < 0 && code != CURLE_AGAIN)
-            return code;
-        at = count > 0 ? (size_t)count : 0;
-        exchange->sent = at > 0;
+static void write_now(nh_http_connection *own) {
+    CURLcode code = write_some(own);
+    if (code == CURLE_AGAIN) {
+        if (nh_watch_change(own->direct->http->loop, &own->watch, NH_READABLE | NH_WRITABLE) !=
+            NH_OK)
+            fail_with(own, NH_E_INTERNAL, "the connection cannot be watched");
+    } else if (code != CURLE_OK && own->used && !own->exchange.sent) {
+        move_on(own);
+    } else if (code != CURLE_OK) {
+        hear_before_failing(own, code);
     }
-    if (at < head->length && !nh_text_put(&own->out, head->bytes + at, head->length - at))
-        return CURLE_OUT_OF_MEMORY;
-    return write_some(own);
 }
 
-/* Writes the request that is in `head`. False when not a byte went and another connection may be
- * tried: then the exchange is still to be served. */
-static bool write_request(nh_http_connection *own) {
+static void take_turn(nh_deferred *turn) {
+    write_now(of_turn(turn));
+}
+
+/* The connection has an exchange, whose request is in `head`. One that libcurl has opened is
+ * written to at once: until then it seems idle, and libcurl might close it. */
+static void send_request(nh_http_connection *own) {
+    nh_loop *loop = own->direct->http->loop;
     nh_http_exchange *exchange = &own->exchange;
-    own->since = nh_loop_now(own->direct->http->loop);
+    const nh_text *head = &own->direct->http->head;
+    own->since = nh_loop_now(loop);
     exchange->writing = true;
     exchange->sent = false;
     exchange->written = 0;
-    CURLcode code = write_first(own);
-    if (code == CURLE_OK || code == CURLE_AGAIN) {
-        bool watched = code == CURLE_OK || nh_watch_change(own->direct->http->loop, &own->watch,
-                                                           NH_READABLE | NH_WRITABLE) == NH_OK;
-        if (!watched || !wake_by(own, next_look(own)))
-            fail_with(own, NH_E_INTERNAL, "out of memory");
-        return true;
+    nh_text_clear(&own->out);
+    if (!nh_text_put(&own->out, head->bytes, head->length) || !wake_by(own, next_look(own))) {
+        fail_with(own, NH_E_INTERNAL, "out of memory");
+        return;
     }
-    if (own->used && !exchange->sent)
-        return false;
-    hear_before_failing(own, code);
-    return true;
+    own->turn.call = take_turn;
+    if (own->tied)
+        nh_loop_defer_last(loop, &own->turn);
+    else
+        write_now(own);
 }
-
-static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exchange *exchange);
 
 /* The connection has an exchange, whose request is to be composed anew. */
 static void begin(nh_http_connection *own) {
     nh_error error;
-    if (compose(own->direct, &own->exchange, &error) != NH_OK) {
+    if (compose(own->direct, &own->exchange, &error) != NH_OK)
+        fail(own, CURLE_OUT_OF_MEMORY);
+    else
+        send_request(own);
+}
+
+static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exchange *exchange);
+
+/* Nothing of the request could be written: another connection serves the exchange. */
+static void move_on(nh_http_connection *own) {
+    nh_http_direct *direct = own->direct;
+    nh_http_exchange exchange = own->exchange;
+    nh_error error;
+    if (compose(direct, &exchange, &error) != NH_OK) {
         fail(own, CURLE_OUT_OF_MEMORY);
         return;
     }
-    if (write_request(own))
-        return;
-    nh_http_exchange exchange = own->exchange;
-    nh_http_origin *origin = own->origin;
     own->exchange.base.transfer = NULL;
-    dispatch(own->direct, origin, &exchange); /* while this one holds the origin */
-    nh_http_pool_close(own->direct->pool, own);
+    dispatch(direct, own->origin, &exchange); /* while this one holds the origin */
+    nh_http_pool_close(direct->pool, own);
 }
 
 /* ---------------------------------------------------------------- opening */
@@ -468,18 +485,15 @@ static void open_for(nh_http_direct *direct, nh_http_origin *origin,
 
 /* Serves an exchange: `head` has its request, composed. The origin is the caller's to hold. */
 static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exchange *exchange) {
-    nh_http_connection *own;
     bool fresh = exchange->base.transfer->fresh;
-    while (!fresh && (own = nh_http_pool_take(direct->pool, origin))) {
-        own->exchange = *exchange;
-        exchange->base.transfer->state = &own->exchange.base;
-        if (write_request(own))
-            return;
-        *exchange = own->exchange;
-        own->exchange.base.transfer = NULL;
-        nh_http_pool_close(direct->pool, own);
+    nh_http_connection *own = fresh ? NULL : nh_http_pool_take(direct->pool, origin);
+    if (!own) {
+        open_for(direct, origin, exchange);
+        return;
     }
-    open_for(direct, origin, exchange);
+    own->exchange = *exchange;
+    exchange->base.transfer->state = &own->exchange.base;
+    send_request(own);
 }
 
 void nh_http_direct_start(nh_http_direct *direct, nh_transfer *transfer, const nh_http_plan *plan) {

@@ -247,6 +247,7 @@ void nh_http_pool_close(nh_http_pool *pool, nh_http_connection *own) {
     nh_http_pool_started(own);
     nh_watch_stop(pool->http->loop, &own->watch); /* before its number is free */
     nh_timer_stop(pool->http->loop, &own->timer);
+    nh_loop_undefer(&own->turn);
     nh_multi_cancel(&own->job);
     nh_text_term(&own->out);
     free(own);

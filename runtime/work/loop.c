@@ -1,6 +1,7 @@
 /* loop.c — epoll, a binary heap of timers, a list of deferred calls, and an eventfd.
  *
- * Owned by one worker thread. A turn is: wait → ready descriptors → due timers → deferred calls.
+ * Owned by one worker thread. A turn is: what was deferred to the last → wait → ready descriptors →
+ * due timers → deferred calls.
  * What has come in goes before what is overdue: a process that was held up for longer than a
  * timeout finds the answers that came meanwhile, however many, and not that they are late. A watch
  * that is stopped during a turn is struck from the events still to be handled, so its memory may go
@@ -33,6 +34,7 @@ struct nh_loop {
     size_t timers, room;
     nh_deferred deferred; /* head of a ring */
     nh_deferred mark;     /* of run_deferred */
+    nh_deferred last;     /* head of the ring of those that wait until the loop looks again */
     struct epoll_event events[EVENTS_MOST];
     int event, event_count; /* those of a look, and which is being handled */
     bool all;               /* these were all that was ready */
@@ -45,6 +47,7 @@ nh_loop *nh_loop_create(nh_error *error) {
         return NULL;
     }
     loop->deferred.next = loop->deferred.prev = &loop->deferred;
+    loop->last.next = loop->last.prev = &loop->last;
     loop->now = nh_monotonic();
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
     loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -164,13 +167,21 @@ static void fire_timers(nh_loop *loop) {
 
 /* --------------------------------------------------------------- deferred */
 
-void nh_loop_defer(nh_loop *loop, nh_deferred *deferred) {
+static void append(nh_deferred *ring, nh_deferred *deferred) {
     if (deferred->next)
         return;
-    deferred->next = &loop->deferred;
-    deferred->prev = loop->deferred.prev;
+    deferred->next = ring;
+    deferred->prev = ring->prev;
     deferred->prev->next = deferred;
-    loop->deferred.prev = deferred;
+    ring->prev = deferred;
+}
+
+void nh_loop_defer(nh_loop *loop, nh_deferred *deferred) {
+    append(&loop->deferred, deferred);
+}
+
+void nh_loop_defer_last(nh_loop *loop, nh_deferred *deferred) {
+    append(&loop->last, deferred);
 }
 
 void nh_loop_undefer(nh_deferred *deferred) {
@@ -181,15 +192,18 @@ void nh_loop_undefer(nh_deferred *deferred) {
     deferred->next = deferred->prev = NULL;
 }
 
+static void run_first(const nh_deferred *ring) {
+    nh_deferred *deferred = ring->next;
+    nh_loop_undefer(deferred);
+    deferred->call(deferred);
+}
+
 /* Runs what was deferred up to now; what these calls defer waits for the next turn, which then does
  * not sleep. */
 static void run_deferred(nh_loop *loop) {
     nh_loop_defer(loop, &loop->mark);
-    while (loop->deferred.next != &loop->mark) {
-        nh_deferred *deferred = loop->deferred.next;
-        nh_loop_undefer(deferred);
-        deferred->call(deferred);
-    }
+    while (loop->deferred.next != &loop->mark)
+        run_first(&loop->deferred);
     nh_loop_undefer(&loop->mark);
 }
 
@@ -290,6 +304,8 @@ static bool is_due(const nh_loop *loop) {
 }
 
 void nh_loop_turn(nh_loop *loop, double seconds) {
+    while (loop->last.next != &loop->last)
+        run_first(&loop->last);
     nh_wakes_give();
     nh_wakes_gather();
     look(loop, sleep_ms(loop, seconds));

@@ -74,6 +74,12 @@ nh_err nh_timer_start(nh_loop *loop, nh_timer *timer, double seconds);
 void nh_timer_stop(nh_loop *loop, nh_timer *timer);
 
 void nh_loop_defer(nh_loop *loop, nh_deferred *deferred); /* no-op when already deferred */
-void nh_loop_undefer(nh_deferred *deferred);
+/* The same until the loop is about to look for events again, in the order of deferral: for what
+ * costs less when it is done for many together. */
+void nh_loop_defer_last(nh_loop *loop, nh_deferred *deferred);
+void nh_loop_undefer(nh_deferred *deferred); /* takes either back; no-op for an idle one */
+static inline bool nh_is_deferred(const nh_deferred *deferred) {
+    return deferred->next;
+}
 
 #endif

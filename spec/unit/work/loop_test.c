@@ -298,6 +298,20 @@ static void deferred_calls_come_in_order_and_once(void) {
     CHECK_STR(trace, "abd");
 }
 
+static void what_is_deferred_to_the_last_comes_before_the_loop_looks_again(void) {
+    call a = {{.call = called}, 'a', NULL, NULL}, b = {{.call = called}, 'b', NULL, NULL};
+    call y = {{.call = called}, 'y', NULL, NULL}, z = {{.call = called}, 'z', &a, &y};
+    nh_loop_defer(loop, &b.deferred);
+    nh_loop_defer_last(loop, &z.deferred);
+    nh_loop_defer_last(loop, &y.deferred);
+    CHECK(nh_is_deferred(&z.deferred) && nh_is_deferred(&y.deferred));
+    nh_loop_turn(loop, 10);  /* does not wait */
+    CHECK_STR(trace, "zba"); /* y was taken back */
+    CHECK(!nh_is_deferred(&z.deferred) && !nh_is_deferred(&y.deferred));
+    nh_loop_turn(loop, 0);
+    CHECK_STR(trace, "zba");
+}
+
 #define FRESH(test)                                                                                \
     do {                                                                                           \
         clear();                                                                                   \
@@ -316,5 +330,6 @@ int main(void) {
     FRESH(what_has_come_in_goes_before_what_is_overdue);
     FRESH(another_thread_wakes_it);
     FRESH(deferred_calls_come_in_order_and_once);
+    FRESH(what_is_deferred_to_the_last_comes_before_the_loop_looks_again);
     return check_end();
 }
