@@ -158,7 +158,7 @@ static void count(_Atomic uint64_t *counter) {
 }
 
 static void http_start(nh_transport *transport, nh_transfer *transfer) {
-    nh_error error = {NH_OK, ""};
+    nh_error error; /* written where it is read */
     nh_transport_counts *counts = transport->http.limits.counts;
     transfer->state = NULL;
     const nh_http_plan *plan = nh_http_plan_of(&transport->http, transfer->request, &error);

@@ -499,7 +499,7 @@ static void dispatch(nh_http_direct *direct, nh_http_origin *origin, nh_http_exc
 void nh_http_direct_start(nh_http_direct *direct, nh_transfer *transfer, const nh_http_plan *plan) {
     nh_http *http = direct->http;
     const nh_http_request *request = &plan->request;
-    nh_error error = {NH_OK, ""};
+    nh_error error; /* written where it is read */
     nh_http_exchange exchange = {
         .base = {.http = http, .transfer = transfer, .plan = plan, .cancel = cancel},
         .started = nh_loop_now(http->loop),

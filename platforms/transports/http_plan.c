@@ -45,10 +45,8 @@ static nh_span keep(char *to, const nh_text *text) {
     return (nh_span){to, text->length};
 }
 
-const nh_http_plan *nh_http_plan_of(nh_http *http, nh_request *request, nh_error *error) {
+static const nh_http_plan *make(nh_http *http, nh_request *request, nh_error *error) {
     nh_http_plan plan = {.direct = false};
-    if (request->read)
-        return request->read;
     if (nh_http_request_read(request, &plan.request, error) != NH_OK ||
         write_parts(http, &plan, error) != NH_OK)
         return NULL;
@@ -64,4 +62,8 @@ const nh_http_plan *nh_http_plan_of(nh_http *http, nh_request *request, nh_error
     request->read = kept;
     request->forget = free;
     return kept;
+}
+
+const nh_http_plan *nh_http_plan_of(nh_http *http, nh_request *request, nh_error *error) {
+    return request->read ? request->read : make(http, request, error);
 }

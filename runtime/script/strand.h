@@ -73,8 +73,8 @@ nh_progress nh_job_advance(nh_strand *s, nh_error *error);
  * False and an error: nothing is under way. */
 bool nh_strand_send(nh_strand *s, const char *transport, nh_doc *doc, nh_error *error);
 
-/* Pushes the answer of a transfer as the strand that waits for it is told it [-0, +1]; NULL: nil.
- */
+/* Pushes the answer of a transfer as the strand that waits for it is told it [-0, +1]: the status
+ * of a success that says all, else the response; NULL: nil. */
 void nh_strand_push_answer(nh_strand *s, lua_State *L, const nh_doc *response);
 
 #endif

@@ -364,6 +364,34 @@ describe("a user's own adapter", function()
     end
   end)
 
+  it("may send one table over two transports: each makes of it what it can", function()
+    adapter("own", [[
+      local request
+      return {
+        transport = "http", options = { url = { type = "string", required = true } },
+        request = function(delivery)
+          request = request or { url = delivery.account.url }
+          return request, delivery.body
+        end,
+        response = require("result").http,
+      }]])
+    adapter("other", [[
+      local copy = {}
+      for name, value in pairs(require "adapters.own") do copy[name] = value end
+      copy.transport = "console"
+      return copy]])
+    local account = { url = sink.url .. "/own" }
+    local hub <close> = assert(notifyhub.new { script_path = directory, platforms = { own = account, other = account } })
+    for _, case in ipairs { { "own", "delivered" }, { "other", "failed" }, { "own", "delivered" } } do
+      local receipt = hub:send({ body = "b", targets = { case[1] } }, 10)
+      assert.equal(case[2], receipt.status)
+      if case[2] == "failed" then
+        assert.same({ "invalid", "url: unknown field" }, { receipt.results[1].code, receipt.results[1].error })
+      end
+    end
+    assert.equal(2, #assert(sink:wait(2)))
+  end)
+
   it("is told when a request that comes with its body is none", function()
     adapter("own", [[return {
         transport = "http", options = { url = { type = "string" } },
