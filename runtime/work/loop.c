@@ -7,7 +7,7 @@
  * that is stopped during a turn is struck from the events still to be handled, so its memory may go
  * at once. A timer costs O(log n) to start, move or stop; a descriptor one system call when it is
  * started, changed or stopped, and none a turn. Readers of inboxes to which the thread posts are
- * woken once a turn, before it sleeps (nh_wakes_gather).
+ * woken once a turn, before it sleeps at the latest (nh_wakes_gather).
  */
 #include "runtime/work/loop.h"
 

@@ -284,6 +284,9 @@ static void rest(nh_worker *worker) {
     nh_loop_turn(worker->loop, seconds);
     atomic_store_explicit(&worker->sleeping, false, memory_order_seq_cst);
     atomic_store_explicit(&worker->full, false, memory_order_relaxed);
+    /* Here, where the worker is about to look for messages and need not be woken for them: who
+     * sends and waits has often sent the next by then. */
+    nh_wakes_give();
 }
 
 static void run(nh_worker *worker) {
