@@ -1,6 +1,6 @@
 /* reader.c — one value at a time, from packed bytes.
  *
- * A token is what stands in the bytes: a lead byte, a length or count, a payload. An datum is what
+ * A token is what stands in the bytes: a lead byte, a length or count, a payload. A datum is what
  * it means. Bytes from outside are read as tokens, each with its end checked (tree.c); bytes that
  * are known to be a document, as data. Thread: any; it keeps nothing.
  */
