@@ -81,7 +81,8 @@ int main(int argc, char **argv) {
                                   .http_multi = multi,
                                   .connections = in_flight > 1024 ? in_flight : 1024};
     if (count == 0 || in_flight == 0 || !(loop = nh_loop_create(&error)) ||
-        nh_http_transport.open(loop, &limits, &transport, &error) != NH_OK) {
+        nh_http_transport.open(loop, &limits, &transport, &error) != NH_OK ||
+        !(asked = make_request(argv[1], &error))) {
         fprintf(stderr, "%s\n", error.message);
         return 2;
     }
@@ -90,10 +91,6 @@ int main(int argc, char **argv) {
         return 2;
     char body[BODY_BYTES];
     memset(body, 'x', sizeof body);
-    if (!(asked = make_request(argv[1], &error))) {
-        fprintf(stderr, "%s\n", error.message);
-        return 2;
-    }
     left_to_start = left_to_end = count;
     double started = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
     for (size_t i = 0; i < in_flight && left_to_start > 0; i++) {
