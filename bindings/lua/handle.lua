@@ -76,20 +76,18 @@ for name in pairs(kind.late) do
   end
 end
 
-local NOBODY = native.nobody -- the tag of events that are told to nobody
-
 -- Waits for a handle that has no watch and needs none: there is nobody else to tell of it.
 local function await_alone(state, self, seconds)
   local due = seconds and native.now() + seconds
-  native.watch(state.hub, self, NOBODY)
-  repeat
+  native.wait_alone(state.hub, self, events.idle(state) and math.min(seconds or events.SLICE, events.SLICE) or 0)
+  while not native.settled(self) do
     local left = due and due - native.now()
     if left and left <= 0 then
-      events.watch(state, self, kind) -- who comes again finds this one, and the core no third
+      events.watch(state, self, kind) -- who comes again finds this one, and the core no more of them
       return
     end
     events.pump(state, left)
-  until native.settled(self)
+  end
 end
 
 -- The receipt, with message and code when it is not delivered. The callbacks have run by then.

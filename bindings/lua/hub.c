@@ -129,18 +129,25 @@ static int hub_send(lua_State *L) {
     return 3;
 }
 
-/* Waits for a message, at most `seconds`, in a state in which nobody else is to be told of
- * anything: other events are of those who went. False when out of memory. */
+/* Watches a message and waits for it, at most `seconds`; more than 0 only in a state in which
+ * nobody else is to be told of anything: then other events are of those who went. False when out of
+ * memory. */
 static bool wait_alone(nhl_hub *self, nh_handle *handle, double seconds) {
     nh_event event;
-    if (seconds == 0 || nh_handle_state(handle) == NH_SETTLED)
+    if (nh_handle_state(handle) == NH_SETTLED)
         return true;
     if (nh_inbox_watch_handle_for(self->inbox, handle, NOBODY, 0) != NH_OK)
         return false;
-    while (nh_handle_state(handle) != NH_SETTLED &&
+    while (seconds > 0 && nh_handle_state(handle) != NH_SETTLED &&
            nh_inbox_next(self->inbox, seconds, &event) == NH_OK)
         ;
     return true;
+}
+
+/* native.wait_alone(hub, handle, seconds): as above. Its end is told to nobody. */
+static int hub_wait_alone(lua_State *L) {
+    nhl_hub *self = nhl_check_hub(L, 1);
+    return wait_alone(self, nhl_check_handle(L, 2), lua_tonumber(L, 3)) ? 0 : out_of_memory(L);
 }
 
 /* native.send_alone(hub, message, seconds) → the receipt; nil, handle when it has not settled then;
@@ -158,7 +165,7 @@ static int hub_send_alone(lua_State *L) {
         lua_pop(L, 1);
         return 1 + nhl_push_error(L, &error);
     }
-    if (!wait_alone(self, made->handle, seconds))
+    if (seconds > 0 && !wait_alone(self, made->handle, seconds))
         return out_of_memory(L);
     if (!nh_handle_read(made->handle, &receipt)) {
         note_messages(L, self, 1);
@@ -406,6 +413,7 @@ void nhl_hub_setup(lua_State *L) {
     static const luaL_Reg natives[] = {{"open", hub_open},
                                        {"send", hub_send},
                                        {"send_alone", hub_send_alone},
+                                       {"wait_alone", hub_wait_alone},
                                        {"health", hub_health},
                                        {"send_batch", hub_send_batch},
                                        {"watch", hub_watch},
@@ -419,8 +427,6 @@ void nhl_hub_setup(lua_State *L) {
                                        {NULL, NULL}};
     static const nhl_type type = {NHL_HUB, "hub_methods", metamethods, direct, natives, NULL};
     nhl_type_setup(L, &type);
-    lua_pushnumber(L, (lua_Number)NOBODY);
-    lua_setfield(L, -2, "nobody");
     luaL_newmetatable(L, DRAFT);
     lua_pushcfunction(L, draft_gc);
     lua_setfield(L, -2, "__gc");
