@@ -44,10 +44,10 @@ static uint64_t add_url(uint64_t hash, const char *text, size_t length, const ch
 
 /* A text that is not there is as good as an empty one. */
 static uint64_t add_text(uint64_t hash, const nh_datum *value) {
-    const char *text = value->bytes;
-    size_t length = value->kind == NH_STRING ? value->count : 0;
-    if (length == 0)
+    if (value->kind != NH_STRING || value->count == 0)
         return nh_hash_mix(hash);
+    const char *text = value->bytes;
+    size_t length = value->count;
     const char *mark = scheme_end(text, length);
     if (mark)
         return add_url(hash, text, length, mark);

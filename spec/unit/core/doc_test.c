@@ -461,7 +461,8 @@ static bool reads_as(nh_reader *reader, const nh_value *value) {
         return datum.big ? nh_value_real(value, 0) == (double)(uint64_t)datum.integer
                          : nh_value_int(value, ~datum.integer) == datum.integer;
     case NH_REAL:
-        return memcmp(&datum.real, &(double){nh_value_real(value, 0)}, sizeof datum.real) == 0;
+        return datum.real == nh_value_real(value, 0) ||
+               (isnan(datum.real) && isnan(nh_value_real(value, 0)));
     case NH_ARRAY:
     case NH_MAP:
         break;

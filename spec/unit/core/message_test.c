@@ -382,7 +382,8 @@ static void utf8_is_what_rfc_3629_says(void) {
             own[at] = '\xE9';
             CHECK(!nh_utf8_valid(own, length));
             if (at > 0) {
-                memcpy(own + at - 1, "\xC3\xA9", 2);
+                own[at - 1] = '\xC3';
+                own[at] = '\xA9';
                 CHECK(nh_utf8_valid(own, length));
                 own[0] = '\x80';
                 CHECK(!nh_utf8_valid(own, length));
