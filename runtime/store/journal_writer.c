@@ -160,6 +160,11 @@ static void tell(nh_journal *j) {
         j->notify(j->context);
 }
 
+/* With the lock held, by the writer. */
+static void note_full(nh_journal *j) {
+    j->stats.full = j->disk_full || j->used >= j->crowded;
+}
+
 /* What the last commit made of it: `code` SQLITE_OK when it went well. */
 static void judge(nh_journal *j, int code, char why[NH_ERROR_MESSAGE_MAX]) {
     nh_error error = {.code = NH_OK};
@@ -172,6 +177,7 @@ static void judge(nh_journal *j, int code, char why[NH_ERROR_MESSAGE_MAX]) {
     j->stats.trouble = code ? NH_E_JOURNAL : NH_OK;
     j->stats.broken = was_broken || nh_journal_fatal(code);
     j->stats.commits += !code;
+    note_full(j); /* who sees that the trouble is over sees this, too */
     snprintf(j->stats.why, sizeof j->stats.why, "%.*s", (int)sizeof j->stats.why - 1,
              code ? error.message : "");
     bool changed = before != j->stats.trouble || was_broken != j->stats.broken;
@@ -193,7 +199,7 @@ static void publish(nh_journal *j, uint64_t refused) {
     j->stats.bytes = j->used * j->db.page_size;
     if (look)
         j->stats.oldest = oldest;
-    j->stats.full = j->disk_full || j->used >= j->crowded;
+    note_full(j);
     j->stats.depth = j->db.now.depth;
     j->stats.dead = j->db.now.dead;
     j->stats.dead_lost = j->db.now.dead_lost;
