@@ -20,7 +20,7 @@
 
 /* What a small message costs in the core, about, and how many are told to the collector together.
  */
-enum { MESSAGE_BYTES = 1024, TOLD_AT_ONCE = 64 };
+enum { MESSAGE_BYTES = 768, TOLD_AT_ONCE = 64 };
 
 static nhl_hub *test_hub(lua_State *L, int index) {
     return nhl_test_userdata(L, index, NHL_HUB);

@@ -42,59 +42,67 @@ typedef enum name {
     NAMES_END
 } name;
 
-static const char *const names[NAMES_END] = {[MESSAGE] = "message",
-                                             [ENTRIES] = "entries",
-                                             [ACCOUNT] = "account",
-                                             [ADAPTER] = "adapter",
-                                             [NAME] = "name",
-                                             [SHOWN] = "shown",
-                                             [DELIVERED] = "delivered",
-                                             [ID] = "id",
-                                             [STATUS] = "status",
-                                             [RESULTS] = "results",
-                                             [CREATED_AT] = "created_at",
-                                             [SETTLED_AT] = "settled_at",
-                                             [ROUTE] = "route",
-                                             [WARNINGS] = "warnings",
-                                             [GENERATION] = "generation",
-                                             [PLATFORM] = "platform",
-                                             [TARGET] = "target",
-                                             [OK] = "ok",
-                                             [STATUS_CODE] = "status_code",
-                                             [ATTEMPTS] = "attempts",
-                                             [LATENCY] = "latency",
-                                             [WAITED] = "waited"};
+#define TEXT(word)                                                                                 \
+    { word, sizeof word - 1 }
+
+static const struct {
+    const char *text;
+    size_t length;
+} names[NAMES_END] = {[MESSAGE] = TEXT("message"),
+                      [ENTRIES] = TEXT("entries"),
+                      [ACCOUNT] = TEXT("account"),
+                      [ADAPTER] = TEXT("adapter"),
+                      [NAME] = TEXT("name"),
+                      [SHOWN] = TEXT("shown"),
+                      [DELIVERED] = TEXT("delivered"),
+                      [ID] = TEXT("id"),
+                      [STATUS] = TEXT("status"),
+                      [RESULTS] = TEXT("results"),
+                      [CREATED_AT] = TEXT("created_at"),
+                      [SETTLED_AT] = TEXT("settled_at"),
+                      [ROUTE] = TEXT("route"),
+                      [WARNINGS] = TEXT("warnings"),
+                      [GENERATION] = TEXT("generation"),
+                      [PLATFORM] = TEXT("platform"),
+                      [TARGET] = TEXT("target"),
+                      [OK] = TEXT("ok"),
+                      [STATUS_CODE] = TEXT("status_code"),
+                      [ATTEMPTS] = TEXT("attempts"),
+                      [LATENCY] = TEXT("latency"),
+                      [WAITED] = TEXT("waited")};
+
+static void tell_name(nh_writer *writer, name field) {
+    nh_writer_string(writer, names[field].text, names[field].length);
+}
+
+static void push_name(lua_State *L, name field) {
+    lua_pushvalue(L, lua_upvalueindex(field));
+}
 
 /* The field of the table at `from` [-0, +1]. */
 static void get(lua_State *L, int from, name field) {
-    lua_pushvalue(L, lua_upvalueindex(field));
+    push_name(L, field);
     lua_rawget(L, from);
 }
 
-/* The value on top of the stack becomes that field of the table at `table` [-1, +0]. */
-static void set(lua_State *L, int table, name field) {
-    lua_pushvalue(L, lua_upvalueindex(field));
-    lua_insert(L, -2);
-    lua_rawset(L, table);
-}
-
-/* Tells the value on top of the stack, unless it is nil: to the writer, and to the table at that
- * index, 0: to none [-1, +0]. */
+/* Tells the value on top of the stack, which stands on its field's name, unless it is nil: to the
+ * writer, and to the table at that index, 0: to none [-2, +0]. */
 static void tell(lua_State *L, nh_writer *writer, int table, name field) {
     if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
+        lua_pop(L, 2);
         return;
     }
-    nh_writer_cstring(writer, names[field]);
-    nh_write_value(L, -1, writer, names[field]);
+    tell_name(writer, field);
+    nh_write_value(L, -1, writer, names[field].text);
     if (table)
-        set(L, table, field);
+        lua_rawset(L, table);
     else
-        lua_pop(L, 1);
+        lua_pop(L, 2);
 }
 
 static void tell_field(lua_State *L, int from, name from_field, nh_writer *writer, int table,
                        name field) {
+    push_name(L, field);
     get(L, from, from_field);
     tell(L, writer, table, field);
 }
@@ -119,6 +127,7 @@ static void tell_result(lua_State *L, nh_writer *writer, int results, size_t pla
     tell_field(L, top + 2, NAME, writer, table, PLATFORM);
     lua_settop(L, top);
     tell_field(L, entry, SHOWN, writer, table, TARGET);
+    push_name(L, OK);
     lua_pushboolean(L, true);
     tell(L, writer, table, OK);
     tell_field(L, entry, DELIVERED, writer, table, STATUS_CODE);
@@ -134,15 +143,18 @@ static void tell_result(lua_State *L, nh_writer *writer, int results, size_t pla
 /* The results of the entries at that index. */
 static void tell_results(lua_State *L, nh_writer *writer, int entries, int table) {
     size_t count = lua_rawlen(L, entries);
-    nh_writer_cstring(writer, names[RESULTS]);
+    tell_name(writer, RESULTS);
     nh_writer_array(writer, count);
+    push_name(L, RESULTS);
     int results = push_table(L, table, (int)count, 0);
     for (size_t i = 1; i <= count; i++) {
         lua_rawgeti(L, entries, (lua_Integer)i);
         tell_result(L, writer, results, i);
     }
     if (table)
-        set(L, table, RESULTS);
+        lua_rawset(L, table);
+    else
+        lua_pop(L, 1);
 }
 
 /* Of a context, a generation, and whether a table is asked for; → the table. */
@@ -155,15 +167,18 @@ static int tell_receipt(lua_State *L) {
     nh_writer_clear(writer);
     nh_writer_open_map(writer);
     tell_field(L, MESSAGE_AT, ID, writer, table, ID);
-    lua_pushvalue(L, lua_upvalueindex(DELIVERED));
+    push_name(L, STATUS);
+    push_name(L, DELIVERED);
     tell(L, writer, table, STATUS);
     tell_results(L, writer, ENTRIES_AT, table);
     tell_field(L, MESSAGE_AT, CREATED_AT, writer, table, CREATED_AT);
+    push_name(L, SETTLED_AT);
     lua_pushnumber(L, nh_wall());
     tell(L, writer, table, SETTLED_AT);
     tell_field(L, CONTEXT_AT, ROUTE, writer, table, ROUTE);
     tell_field(L, CONTEXT_AT, WARNINGS, writer, table, WARNINGS);
     if (lua_tointeger(L, GENERATION_AT) > 0) {
+        push_name(L, GENERATION);
         lua_pushvalue(L, GENERATION_AT);
         tell(L, writer, table, GENERATION);
     }
@@ -176,7 +191,7 @@ static const char TELL; /* its address: where the registry has tell_receipt */
 void nh_receipt_open(lua_State *L) {
     luaL_checkstack(L, NAMES_END, NULL);
     for (int field = 1; field < NAMES_END; field++)
-        lua_pushstring(L, names[field]);
+        lua_pushlstring(L, names[field].text, names[field].length);
     lua_pushcclosure(L, tell_receipt, NAMES_END - 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &TELL);
 }

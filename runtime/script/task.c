@@ -91,7 +91,7 @@ static void settle(nh_script *owner, bool last) {
     if (more)
         owner->settled = true;
     if (after) {
-        nh_vm_push_main(vm, "after");
+        nh_vm_push_own(vm, NH_MAIN_AFTER);
         nh_strand *s = nh_strand_make(owner, L, NULL, 0);
         lua_rawgeti(s->co, LUA_REGISTRYINDEX, owner->context);
         lua_xmove(L, s->co, 1); /* the receipt */

@@ -88,7 +88,8 @@ static void open_modules(lua_State *L) {
 static const char *const own_names[NH_MAIN_OWN] = {[NH_MAIN_BEGIN] = "begin",
                                                    [NH_MAIN_STEP] = "step",
                                                    [NH_MAIN_DELIVERED] = "delivered",
-                                                   [NH_MAIN_DONE] = "done"};
+                                                   [NH_MAIN_DONE] = "done",
+                                                   [NH_MAIN_AFTER] = "after"};
 
 /* Runs protected: everything that may raise while a state comes up. */
 static int open_all(lua_State *L) {

@@ -46,6 +46,7 @@ typedef enum nh_main {
     NH_MAIN_STEP,
     NH_MAIN_DELIVERED,
     NH_MAIN_DONE,
+    NH_MAIN_AFTER,
     NH_MAIN_OWN
 } nh_main;
 

@@ -15,6 +15,8 @@ local ON = { complete = "on_complete", error = "on_error", retry = "on_retry", p
 local loaded -- the rules; nil when there are none
 local always = {} -- by event: whether the rules hear of it for every message; else a message has to name a callback
 
+M.always = always -- read only
+
 function M.setup(rules_loaded)
   loaded = rules_loaded
   for event in pairs(ON) do

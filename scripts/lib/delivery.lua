@@ -13,6 +13,7 @@ local schema = require "schema"
 local task = require "task"
 local url = require "url"
 
+local always = callback.always
 local admit, attempted, monotonic, now = task.admit, task.attempted, task.monotonic, task.now
 
 local M = {}
@@ -172,7 +173,7 @@ local function progress(context, count)
   local done = context.done + count
   context.done = done
   task.progress(done, context.total)
-  if loaded then
+  if loaded and (always.progress or context.names) then
     callback.on_progress(context)
   end
 end
@@ -311,7 +312,7 @@ local function queue(job)
     if number <= places then
       lane, rate = place_of(job[number]), account.target_rate
     else
-      lane, rate = lane_of(first), account.rate
+      lane, rate = first.recipient and lane_of(first) or account.lane, account.rate
     end
     if lane ~= account.lane then
       job.lane = lane -- who waits for it borrows the text

@@ -244,7 +244,8 @@ function M.begin(context)
     jobs, letter = own_jobs(context, message)
   end
   if letter then
-    for index = 1, #jobs do
+    jobs[1].letter = letter
+    for index = 2, #jobs do
       jobs[index].letter = letter
     end
     return jobs
