@@ -56,6 +56,12 @@ describe("notifyhub run", function()
     assert.matches("^%d+%.%d+%.%d+\n$", done.out)
   end)
 
+  it("warns as lua does: when that is turned on, in pieces", function()
+    local done = run([[warn("not yet") warn("@on") warn("a", "b", "@off") warn("@what") warn("c") warn("@off") warn("no more")]])
+    assert.equal("Lua warning: ab@off\nLua warning: c\n", done.err)
+    assert.equal(0, done.status)
+  end)
+
   it("reads the script from stdin for -", function()
     local done = command.run({ "run", "-", "x" }, { stdin = "print(...)" })
     assert.equal("x\n", done.out)
