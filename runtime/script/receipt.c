@@ -43,7 +43,7 @@ typedef enum name {
 } name;
 
 #define TEXT(word)                                                                                 \
-    { word, sizeof word - 1 }
+    { (word), sizeof(word) - 1 }
 
 static const struct {
     const char *text;

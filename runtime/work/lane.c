@@ -421,7 +421,8 @@ bool nh_lane_shut(nh_lanes *lanes, nh_slot *slot, uint64_t until, uint64_t since
     l->since = since;
     uint64_t end = patience_end(lanes, l, slot);
     nh_slot *granted = NULL;
-    if (end <= now || slot->hasty) {
+    /* A slot may be ready later than `now`, which is of the loop's turn. */
+    if (end <= now || lanes->options.patience == 0 || slot->hasty) {
         nh_keyed_leave(lanes->table, &l->base);
         return false;
     }
