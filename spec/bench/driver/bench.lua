@@ -25,6 +25,11 @@ function Bench:count(number, least)
   return math.max(math.floor(number * self.settings.scale), least or 20)
 end
 
+--- A count that a short run does not cut: with fewer it would be another question. A smoke run does.
+function Bench:whole(number, least)
+  return self.settings.smoke and self:count(number, least) or number
+end
+
 --- The first `smoke` of a list in a smoke run, the first `quick` in a quick one (all, when absent), else all.
 function Bench:some(list, smoke, quick)
   local number = self.settings.smoke and smoke or self.settings.scale < 1 and quick or #list
