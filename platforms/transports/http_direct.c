@@ -1,6 +1,6 @@
 /* Exchanges over kept connections. Thread: the worker's. Costs about 6 µs of processor time, most
- * of it the kernel's: one send, one receive, no timer, no change of what epoll watches, no
- * allocation but the response's document.
+ * of it the kernel's: one send, one receive, no timer, no change of what epoll watches, and no
+ * allocation but the response's document, of which a success that is judged by its status has none.
  *
  *     start → a connection that rests ─────────────────────> write → read … → done
  *           → else a new one: (a place) → it is opened ─────┘

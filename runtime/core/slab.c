@@ -1,4 +1,6 @@
-/* Blocks of up to NH_SLAB_BLOCK_MOST bytes come from chunks that are aligned to their size: the low
+/* slab.c — regions, their chunks, and what is not done in place (slab.h).
+ *
+ * Blocks of up to NH_SLAB_BLOCK_MOST bytes come from chunks that are aligned to their size: the low
  * bits of a block's address lead to its chunk, whose blocks are all of one size. Chunks come from
  * regions that are mapped. Larger blocks are malloc's. Owned by the state's thread.
  *

@@ -48,18 +48,18 @@ static int free_shared(lua_State *L) {
     return 0;
 }
 
-/* Pushes the table of all of them, made when it is needed [-0, +1]. */
-static void push_all(lua_State *L) {
+/* Pushes the table of the shared ones, made when it is needed [-0, +1]. */
+static void push_requests(lua_State *L) {
     nh_vm *vm = nh_vm_of(L);
-    if (vm->packed == LUA_NOREF) {
+    if (vm->requests == LUA_NOREF) {
         lua_newtable(L);
         lua_createtable(L, 0, 1);
         lua_pushliteral(L, "k");
         lua_setfield(L, -2, "__mode");
         lua_setmetatable(L, -2);
-        vm->packed = luaL_ref(L, LUA_REGISTRYINDEX);
+        vm->requests = luaL_ref(L, LUA_REGISTRYINDEX);
     }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->packed);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, vm->requests);
 }
 
 /* (transport, request) → the shared one, without its request, whose document is written. */
@@ -76,7 +76,7 @@ static int write_shared(lua_State *L) {
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, 3);
-    push_all(L);
+    push_requests(L);
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);
     lua_rawset(L, -3);
@@ -109,7 +109,7 @@ static nh_request *share(nh_strand *s, const char *transport, int index, nh_erro
 /* The request at `index`, shared by all who send this table; NULL and an error [-0, +?]. */
 static nh_request *shared_of(nh_strand *s, const char *transport, int index, nh_error *error) {
     lua_State *L = s->owner->vm->L;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, s->owner->vm->packed); /* nil when there is none yet */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->owner->vm->requests); /* nil when there is none yet */
     if (lua_istable(L, -1) && lua_istable(L, index)) {
         lua_pushvalue(L, index);
         lua_rawget(L, -2);

@@ -134,7 +134,7 @@ nh_vm *nh_vm_create(const nh_vm_setup *setup, nh_error *error) {
         goto fail;
     vm->setup = *setup;
     vm->shared = setup->shared;
-    vm->packed = vm->spare = LUA_NOREF;
+    vm->requests = vm->spare = LUA_NOREF;
     nh_limiter_init(&vm->limiter, setup->limits);
     vm->writer = nh_writer_create();
     vm->L = lua_newstate(nh_limiter_alloc, vm);

@@ -60,12 +60,12 @@ struct nh_vm {
     nh_text text;   /* json.encode's and markdown's */
     int main;       /* registry reference of the table that lib/main returns */
     int own[NH_MAIN_OWN]; /* of the functions in it that every message calls */
-    int packed;   /* of the requests that are packed already, by their tables; LUA_NOREF: none */
-    int spare;    /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
-    size_t tasks; /* messages that run here, callbacks included */
-    bool large;   /* it holds more than a small part of its budget */
-    nh_engine *engine;              /* a worker's */
-    uint64_t opened;                /* monotonic ns */
+    int requests;         /* of those that messages share, by their tables; LUA_NOREF: none */
+    int spare;            /* of a coroutine that has ended and can be used again; LUA_NOREF: none */
+    size_t tasks;         /* messages that run here, callbacks included */
+    bool large;           /* it holds more than a small part of its budget */
+    nh_engine *engine;    /* a worker's */
+    uint64_t opened;      /* monotonic ns */
     struct nh_shared *shared;       /* of all workers; NULL in a scratch state */
     struct nh_shared *owned_shared; /* a scratch state's own, made when it is first used */
 };
